@@ -1,0 +1,20 @@
+"""What `import skglrm` costs, next to what its dependencies alone cost.
+
+`timeraw` runs each sample in an interpreter of its own; in one process only the first import would
+be one.
+"""
+
+
+class Import:
+    number = 1
+    repeat = (5, 20, 20.0)
+    rounds = 1
+    warmup_time = 0
+    version = "1"
+
+    def timeraw_skglrm(self) -> str:
+        return "import skglrm"
+
+    def timeraw_dependencies(self) -> str:
+        """The floor: skglrm should cost no more than this and a little."""
+        return "import numba, scipy.sparse, sklearn.base, sklearn.utils.validation"

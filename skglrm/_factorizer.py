@@ -1,0 +1,363 @@
+"""What every factorizer does with its factors once they are fitted."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from ._jit import read_only
+from ._observations import read_input
+from ._ranking import best_columns, most_similar
+from .entries import Entries, codes_of
+from .kernels.grid import count_and_sum
+from .kernels.predictions import predict_cells
+
+__all__ = ["Factorizer", "count_entries", "position_of"]
+
+DAMPING = 5
+"""Entries that a mean counts for less than: offsets are Σ (a - baseline) / (n + DAMPING)."""
+
+Floats = npt.NDArray[np.floating]
+
+
+class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+    """Base of the estimators: everything that follows from ``row_factors_`` and ``components_``.
+
+    A subclass has a parameter ``unstored``, says how rows are folded in, and keeps the number and
+    the sum of the entries of every row and column, from which cells without factors are predicted.
+    """
+
+    unstored: str
+    row_factors_: Floats
+    components_: Floats
+    row_ids_: npt.NDArray[Any] | None
+    col_ids_: npt.NDArray[Any] | None
+    baseline_: float
+    _row_counts: npt.NDArray[np.int64]
+    _row_sums: npt.NDArray[np.float64]
+    _column_counts: npt.NDArray[np.int64]
+    _column_sums: npt.NDArray[np.float64]
+
+    @abstractmethod
+    def _fold_in(self, matrix: sp.csr_array) -> Floats:
+        """Return the factors (n_rows, n_components) of unseen rows, each from its cells alone."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def transform(self, X: Any) -> Floats:
+        """Fold rows in: their factors, given ``components_``.
+
+        The result of a row depends on that row alone.  Rows without observed cells get zeros.
+
+        Parameters
+        ----------
+        X : array-like, sparse, data frame or Entries of shape (n_rows, n_features)
+            Rows with the columns of the fitted matrix.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_components)
+            Factors, of the dtype of ``components_``.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the columns are not those of the fitted matrix, or a value is infinite.
+        """
+        check_is_fitted(self)
+        return self._fold_in(self._read(X).to_csr())
+
+    def inverse_transform(self, W: npt.ArrayLike) -> Floats:
+        """Predict all cells of rows with given factors.
+
+        Parameters
+        ----------
+        W : array-like of shape (n_rows, n_components)
+            Factors, for instance from :meth:`transform`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features)
+            Predicted values.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If ``W`` has another number of columns than ``n_components``.
+        """
+        check_is_fitted(self)
+        W = check_array(W, dtype=[np.float64, np.float32], input_name="W")
+        if W.shape[1] != len(self.components_):
+            raise ValueError(
+                f"W has {W.shape[1]} columns, but {type(self).__name__} was fitted with "
+                f"n_components={len(self.components_)}. Pass what transform returns."
+            )
+        return W @ self.components_
+
+    def predict_entries(self, rows: npt.ArrayLike, cols: npt.ArrayLike) -> Floats:
+        """Predict single cells of the fitted matrix.
+
+        Parameters
+        ----------
+        rows, cols : array-like of int, shape (n_cells,)
+            Positions of the cells.  A position that is negative or beyond the fitted matrix, or
+            whose row or column had no entry, counts as unseen.
+
+        Returns
+        -------
+        ndarray of shape (n_cells,)
+            Predicted values, never NaN: where one side is unseen, the baseline plus the damped
+            offset of the other; where both are, the baseline.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If the positions are not integers.
+        ValueError
+            If the two arrays are not one-dimensional and of equal length.
+        """
+        check_is_fitted(self)
+        rows, cols = _positions("rows", rows), _positions("cols", cols)
+        if rows.shape != cols.shape:
+            raise ValueError(f"rows and cols differ in length: {rows.size} and {cols.size}.")
+        rows = np.where((rows < 0) | (rows >= len(self.row_factors_)), -1, rows)
+        cols = np.where((cols < 0) | (cols >= self.n_features_in_), -1, cols)
+        out = np.empty(rows.size, self.components_.dtype)
+        cells = map(read_only, (rows, cols, self.row_factors_, self.components_.T))
+        predict_cells(*cells, out)
+        row_offsets, row_known = self._offsets(self._row_counts, self._row_sums)
+        column_offsets, column_known = self._offsets(self._column_counts, self._column_sums)
+        unseen = (rows < 0) | (cols < 0) | ~row_known[rows] | ~column_known[cols]
+        row, col = rows[unseen], cols[unseen]
+        out[unseen] = self.baseline_ + (
+            np.where(row < 0, 0.0, row_offsets[row]) + np.where(col < 0, 0.0, column_offsets[col])
+        )
+        return out
+
+    def _offsets(
+        self, counts: npt.NDArray[np.int64], sums: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Damped mean deviation from the baseline of every row or column, and which were seen."""
+        return (sums - self.baseline_ * counts) / (counts + DAMPING), counts > 0
+
+    def recommend(
+        self,
+        X: Any,
+        *,
+        n: int = 10,
+        exclude_seen: bool = True,
+        items: npt.ArrayLike | None = None,
+        return_scores: bool = True,
+    ) -> Any:
+        """Return the columns with the highest predicted values for each row.
+
+        Parameters
+        ----------
+        X : array-like, sparse, data frame or Entries of shape (n_rows, n_features)
+            The observed cells of each row.  Rows of a matrix are folded in as in
+            :meth:`transform`; rows of ``Entries`` are looked up in the fitted matrix, by id if
+            there are ids, and the entries say which of their cells have been seen.
+        n : int, default=10
+            Number of columns per row.
+        exclude_seen : bool, default=True
+            Leave out the cells that are observed in ``X``.
+        items : array-like of int, default=None
+            Columns that may be returned; ``None`` means all.
+        return_scores : bool, default=True
+            Return the predicted values as well.
+
+        Returns
+        -------
+        items : ndarray of int64, shape (n_rows, n)
+            Columns, best first; -1 where fewer than n remain.
+        scores : ndarray of shape (n_rows, n)
+            Their predicted values; -inf where fewer than n remain.  Only with ``return_scores``.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If ``n`` is not a positive integer, or ``items`` are no columns of the fitted matrix.
+        """
+        check_is_fitted(self)
+        n = _check_n(n)
+        pool = None if items is None else self._check_items(items)
+        if isinstance(X, Entries):
+            row_at, seen = self._aligned(X)
+            W = np.where(row_at[:, None] < 0, 0, self.row_factors_[row_at])
+            counts, sums = self._row_counts[row_at], self._row_sums[row_at]
+            counts, sums = np.where(row_at < 0, 0, counts), np.where(row_at < 0, 0, sums)
+        else:
+            seen = self._read(X)
+            W = self._fold_in(seen.to_csr())
+            counts, sums = count_entries(seen.row, seen.value, len(W))
+        rows, columns = self._ranking_factors(W, counts, sums)
+        exclude = seen.to_csr() if exclude_seen else None
+        best, scores = best_columns(rows, columns, n, exclude=exclude, pool=pool)
+        return (best, scores) if return_scores else best
+
+    def similar_items(self, items: npt.ArrayLike, n: int = 10) -> tuple[Any, Any]:
+        """Return the columns whose factors point in the most similar directions.
+
+        Parameters
+        ----------
+        items : array-like of int, shape (n_items,), or int
+            Columns of the fitted matrix.
+        n : int, default=10
+            Number of other columns for each.
+
+        Returns
+        -------
+        items : ndarray of int64, shape (n_items, n)
+            Columns, most similar first, the column itself left out; -1 where there are fewer.
+        scores : ndarray of shape (n_items, n)
+            Cosines between -1 and 1; -inf where there are fewer.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If ``items`` are no columns of the fitted matrix.
+        """
+        check_is_fitted(self)
+        return most_similar(self.components_.T, self._check_items(items), _check_n(n))
+
+    def similar_rows(self, rows: npt.ArrayLike, n: int = 10) -> tuple[Any, Any]:
+        """Return the fitted rows whose factors point in the most similar directions.
+
+        Parameters
+        ----------
+        rows : array-like of int, shape (n_rows,), or int
+            Rows of the fitted matrix.
+        n : int, default=10
+            Number of other rows for each.
+
+        Returns
+        -------
+        rows : ndarray of int64, shape (n_rows, n)
+            Rows, most similar first, the row itself left out; -1 where there are fewer.
+        scores : ndarray of shape (n_rows, n)
+            Cosines between -1 and 1; -inf where there are fewer.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If ``rows`` are no rows of the fitted matrix.
+        """
+        check_is_fitted(self)
+        ids = _in_range("rows", rows, len(self.row_factors_))
+        return most_similar(self.row_factors_, ids, _check_n(n))
+
+    # -------------------------------------------------------------- reading
+
+    def _read(self, X: Any) -> Entries:
+        return read_input(self, X, unstored=self.unstored, reset=False)
+
+    def _aligned(self, entries: Entries) -> tuple[npt.NDArray[Any], Entries]:
+        """Fitted position of each row of ``entries`` or -1, and the entries by fitted columns.
+
+        Entries of unknown columns are left out.
+        """
+        n_rows = entries.matrix_shape[0]
+        row_at = position_of(n_rows, entries.row_ids, self.row_ids_, len(self.row_factors_))
+        column_at = position_of(
+            entries.matrix_shape[1], entries.col_ids, self.col_ids_, self.n_features_in_
+        )
+        col = column_at[entries.col]
+        known = Entries._trusted(entries.row, col, entries.value, (n_rows, self.n_features_in_))
+        return row_at, known[col >= 0]
+
+    def _ranking_factors(
+        self, W: Floats, counts: npt.NDArray[Any], sums: npt.NDArray[Any]
+    ) -> tuple[Floats, Floats]:
+        """Row and column factors whose products are what ``predict_entries`` predicts.
+
+        Unseen rows and columns have no direction; two further coordinates hold their means:
+        (w, b + row offset, 0) or (0, 0, 1) for a row, (h, 0, b + column offset) or (0, 1, b) for a
+        column, each time for one that was seen and one that was not, with b the baseline.
+        """
+        H, b = self.components_.T, self.baseline_
+        column_offsets, column_known = self._offsets(self._column_counts, self._column_sums)
+        row_offsets, row_known = self._offsets(counts, sums)
+        if row_known.all() and column_known.all():
+            return W, H
+        rows = [W * row_known[:, None], (b + row_offsets) * row_known, ~row_known]
+        columns = [H * column_known[:, None], ~column_known, b + column_offsets * column_known]
+        dtype = self.components_.dtype
+        return np.column_stack(rows).astype(dtype), np.column_stack(columns).astype(dtype)
+
+    def _check_items(self, items: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        return _in_range("items", items, self.n_features_in_)
+
+
+def count_entries(
+    ids: npt.NDArray[np.integer], values: Floats, n: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return how many entries each of n ids has, and the sum of their values."""
+    counts, sums = np.zeros(n, np.int64), np.zeros(n)
+    count_and_sum(read_only(ids), read_only(values), counts, sums)
+    return counts, sums
+
+
+def position_of(
+    n: int, ids: npt.NDArray[Any] | None, known_ids: npt.NDArray[Any] | None, n_known: int
+) -> npt.NDArray[Any]:
+    """Return the position in the fitted matrix of each of n rows or columns, -1 if it has none.
+
+    They are matched by id if both sides have ids, else by position.
+    """
+    if ids is not None and known_ids is not None:
+        return codes_of(ids, known_ids)
+    positions = np.arange(n)
+    return np.where(positions < n_known, positions, -1)
+
+
+def _check_n(n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise ValueError(f"n must be a positive integer. Got {n!r} instead.")
+    return int(n)
+
+
+def _positions(name: str, ids: npt.ArrayLike) -> npt.NDArray[Any]:
+    array = np.atleast_1d(np.asarray(ids))
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} must be integers, the positions in the fitted matrix; got {array.dtype}."
+        )
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional; got shape {array.shape}.")
+    return array
+
+
+def _in_range(name: str, ids: npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:
+    array = _positions(name, ids)
+    outside = (array < 0) | (array >= n)
+    if outside.any():
+        raise ValueError(
+            f"{name} must be positions from 0 to {n - 1} in the fitted matrix; "
+            f"got {array[outside][0]}."
+        )
+    return array.astype(np.int64)

@@ -1,0 +1,27 @@
+"""The one place where numba's options are written.
+
+``fastmath`` leaves out ``nnan`` and ``ninf``: NaN means missing here, and a compiler that may assume
+there is no NaN counts missing cells as observed.  There is no ``parallel=True`` anywhere: backends
+run these serial kernels side by side, so no threading layer can abort or survive a fork.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+kernel = njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}
+)
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a view that cannot be written to: how kernels are given what they only read.
+
+    Numba compiles a kernel anew for read-only arrays, such as memory maps; if all inputs are, there
+    is one version.  A kernel that writes where it should not then fails to compile.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,307 @@
+"""Block SGD: epochs of visits to all entries, side by side where no row or column is shared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._simd import Width, aligned_zeros, padded
+from ..backends.base import Backend
+from ..kernels.sgd import N_SLOW, N_STATE, Step, settle_rows, sgd_block, sum_losses
+from ..losses import Loss
+from .base import Floats, Patience, Solution
+from .grid import Bands, Grid, build_grid
+from .schedule import HogWild, LeastUpdated, Rotation
+
+__all__ = ["SCHEDULES", "BlockSGD", "Cells", "Start"]
+
+SCHEDULES = {"fpsg": LeastUpdated, "rotation": Rotation, "hogwild": HogWild}
+
+ROWS_PER_TASK = 16_384
+ENTRIES_PER_TASK = 500_000
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Entries as the solver takes them, with the number of entries of every row and column."""
+
+    row: npt.NDArray[np.integer]
+    column: npt.NDArray[np.integer]
+    value: Floats
+    row_counts: npt.NDArray[np.int64]
+    column_counts: npt.NDArray[np.int64]
+
+    def transposed(self) -> Cells:
+        """Return the entries with rows and columns exchanged."""
+        return Cells(self.column, self.row, self.value, self.column_counts, self.row_counts)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Factors (n, n_components) and accumulators (n, 2) to start from."""
+
+    row_factors: Floats
+    column_factors: Floats
+    row_accumulators: Floats
+    column_accumulators: Floats
+
+    def transposed(self) -> Start:
+        """Return the start with rows and columns exchanged."""
+        return Start(
+            self.column_factors,
+            self.row_factors,
+            self.column_accumulators,
+            self.row_accumulators,
+        )
+
+
+@dataclass(frozen=True)
+class BlockSGD:
+    """Minimise Σ [ L(p·q, a) + r(p) + r(q) ] over entries, r = ½ l2 ‖·‖² + l1 ‖·‖₁ (+ x ≥ 0).
+
+    It works on values divided by ``value_unit``, and factors by its root; ``l2`` and ``l1`` are
+    those of this scaled problem, and its objective times ``objective_unit`` is reported.
+    ``slow_first`` updates only the slow dimensions in the first epoch; ``first_epoch`` counts those
+    run before; ``seed`` seeds the grid and the schedule; ``report(epoch, objective, validation)``
+    is called after every epoch.
+    """
+
+    loss: Loss
+    l2: float
+    l1: float
+    nonnegative: bool
+    learning_rate: float
+    schedule: str
+    n_bands: int
+    max_iter: int
+    tol: float
+    n_iter_no_change: int
+    slow_first: bool
+    first_epoch: int
+    seed: int
+    value_unit: float
+    objective_unit: float
+    report: Callable[[int, float, float | None], None]
+
+    def solve(
+        self, cells: Cells, start: Start, backend: Backend, held_out: Cells | None = None
+    ) -> Solution:
+        """Run epochs until the stopping rule or ``max_iter`` ends them.
+
+        Raises
+        ------
+        FloatingPointError
+            If the objective is no longer finite.
+        ValueError
+            If a cell occurs twice.
+        """
+        if cells.column_counts.size > cells.row_counts.size:
+            # The longer side streams through the cache, the shorter one stays in it.
+            mirrored = self._solve(
+                cells.transposed(), start.transposed(), backend, held_out and held_out.transposed()
+            )
+            return replace(
+                mirrored,
+                row_factors=mirrored.column_factors,
+                column_factors=mirrored.row_factors,
+                row_accumulators=mirrored.column_accumulators,
+                column_accumulators=mirrored.row_accumulators,
+            )
+        return self._solve(cells, start, backend, held_out)
+
+    def _solve(
+        self, cells: Cells, start: Start, backend: Backend, held_out: Cells | None
+    ) -> Solution:
+        streams = [np.random.default_rng((self.seed, n)) for n in range(3)]
+        row_bands = Bands.cut(cells.row_counts, self.n_bands, streams[0])
+        column_bands = Bands.cut(cells.column_counts, self.n_bands, streams[1])
+        grid = build_grid(
+            cells.row, cells.column, cells.value, row_bands, column_bands,
+            self.value_unit, backend,
+        )  # fmt: skip
+        if self.schedule == "hogwild":
+            grid = grid.shuffled(streams[2])
+        schedule = SCHEDULES[self.schedule](grid.sizes, self.seed)
+
+        root = self.value_unit**0.5
+        rows = _Side.placed(
+            start.row_factors, start.row_accumulators, row_bands, cells.row_counts, root
+        )
+        columns = _Side.placed(
+            start.column_factors, start.column_accumulators, column_bands, cells.column_counts, root
+        )
+        if held_out is not None:
+            held_out = replace(
+                held_out, value=held_out.value / held_out.value.dtype.type(self.value_unit)
+            )
+        rows.settle(backend), columns.settle(backend)
+        n_components = start.row_factors.shape[1]
+        step = self._step(n_components)
+        work = _Work(self.loss, step, Width(padded(n_components)), grid, rows, columns)
+
+        patience = Patience(self.tol, self.n_iter_no_change if held_out else 1)
+        loss_curve: list[float] = []
+        validation_curve: list[float] = []
+        best = best_iter = None
+        converged = False
+        for epoch in range(self.max_iter):
+            slow_only = epoch == 0 and self.slow_first and n_components > N_SLOW and not self.l1
+            work.step = replace(step, fast_rate=0.0, fast_share=0.0) if slow_only else step
+            schedule.begin(self.first_epoch + epoch)
+            results = backend.sweep(_visit_block, schedule, work)
+            visited = sum(int(grid.offsets[b + 1] - grid.offsets[b]) for b, _ in results)
+            # FPSG's epochs are not exact passes: count every visit, and scale to one pass.
+            total = math.fsum(loss for _, loss in results) * (grid.rows.size / visited)
+            objective = total + self._penalty(rows.settle(backend), columns.settle(backend))
+            objective *= self.objective_unit
+            if not math.isfinite(objective):
+                raise FloatingPointError(
+                    f"The objective is no longer finite after iteration {epoch + 1}: the learning "
+                    f"rate {self.learning_rate} is too large for these data. Make learning_rate "
+                    "smaller."
+                )
+            loss_curve.append(objective)
+            watched, validation = objective, None
+            if held_out is not None:
+                watched = validation = self._validate(held_out, work, backend)
+                validation_curve.append(validation)
+                if validation < patience.best:
+                    best, best_iter = (rows.copy(), columns.copy()), epoch + 1
+            self.report(epoch + 1, objective, validation)
+            if patience.is_over(watched) and (held_out is not None or self.tol > 0):
+                converged = True
+                break
+        if best is not None:
+            rows, columns = best
+        return Solution(
+            *(rows.factors_by_id(n_components, root), columns.factors_by_id(n_components, root)),
+            *(rows.accumulators_by_id(), columns.accumulators_by_id()),
+            loss_curve=loss_curve,
+            validation_curve=validation_curve,
+            n_iter=len(loss_curve),
+            best_iter=best_iter or len(loss_curve),
+            converged=converged,
+        )
+
+    def _step(self, n_components: int) -> Step:
+        n_slow = min(N_SLOW, n_components)
+        n_fast = n_components - n_slow
+        return Step(
+            slow_rate=self.learning_rate,
+            fast_rate=self.learning_rate,
+            slow_share=1 / n_slow,
+            fast_share=1 / n_fast if n_fast else 0.0,
+            row_l2=self.l2,
+            column_l2=self.l2,
+            row_l1=self.l1,
+            column_l1=self.l1,
+            floor=0.0 if self.nonnegative else -math.inf,
+            proximal=bool(self.l1 > 0 or self.nonnegative),
+        )
+
+    def _penalty(self, *sides: tuple[float, float]) -> float:
+        return sum(
+            0.5 * self.l2 * squares + self.l1 * absolutes for squares, absolutes in sides
+        )
+
+    def _validate(self, held_out: Cells, work: _Work, backend: Backend) -> float:
+        runs = _runs(held_out.value.size, ENTRIES_PER_TASK)
+        return (
+            math.fsum(backend.map(_sum_losses, runs, (held_out, work)))
+            * self.objective_unit / held_out.value.size
+        )
+
+
+# ------------------------------------------------------------------ the state of a fit
+
+
+@dataclass
+class _Side:
+    """Padded factors and the state of their learning rates, by place."""
+
+    factors: Floats
+    state: Floats
+    counts: Floats
+    bands: Bands
+
+    @classmethod
+    def placed(
+        cls,
+        factors: Floats,
+        accumulators: Floats,
+        bands: Bands,
+        counts: npt.NDArray[np.int64],
+        unit: float,
+    ) -> _Side:
+        n, n_components = factors.shape
+        side = cls(
+            aligned_zeros((n, padded(n_components)), factors.dtype),
+            aligned_zeros((n, N_STATE), factors.dtype),
+            np.empty(n),
+            bands,
+        )
+        side.factors[bands.place, :n_components] = factors
+        side.factors *= factors.dtype.type(1 / unit)
+        side.state[bands.place, 4:6] = accumulators
+        side.counts[bands.place] = counts
+        return side
+
+    def settle(self, backend: Backend) -> tuple[float, float]:
+        """Close an epoch; return Σ count · ‖x‖² and Σ count · ‖x‖₁."""
+        sums = backend.map(_settle_rows, _runs(len(self.factors), ROWS_PER_TASK), self)
+        return math.fsum(s for s, _ in sums), math.fsum(a for _, a in sums)
+
+    def copy(self) -> _Side:
+        return replace(self, factors=self.factors.copy(), state=self.state.copy())
+
+    def factors_by_id(self, n_components: int, unit: float) -> Floats:
+        factors = np.take(self.factors[:, :n_components], self.bands.place, axis=0)
+        factors *= factors.dtype.type(unit)
+        return factors
+
+    def accumulators_by_id(self) -> Floats:
+        return np.take(self.state[:, 4:6], self.bands.place, axis=0)
+
+
+@dataclass
+class _Work:
+    """What the tasks of an epoch share."""
+
+    loss: Loss
+    step: Step
+    width: Width
+    grid: Grid
+    rows: _Side
+    columns: _Side
+
+
+def _visit_block(block: int, work: _Work) -> float:
+    grid, rows, columns = work.grid, work.rows, work.columns
+    return sgd_block(
+        work.loss, work.step, work.width, grid.rows, grid.columns, grid.values,
+        grid.offsets[block], grid.offsets[block + 1],
+        rows.factors, columns.factors, rows.state, columns.state,
+    )  # fmt: skip
+
+
+def _settle_rows(run: tuple[int, int], side: _Side) -> tuple[float, float]:
+    return settle_rows(side.factors, side.state, side.counts, *run)
+
+
+def _sum_losses(run: tuple[int, int], shared: Any) -> float:
+    cells, work = shared
+    part = slice(*run)
+    return sum_losses(
+        work.loss, work.width,
+        work.rows.bands.place[cells.row[part]], work.columns.bands.place[cells.column[part]],
+        cells.value[part], 0, run[1] - run[0], work.rows.factors, work.columns.factors,
+    )  # fmt: skip
+
+
+def _runs(n: int, length: int) -> list[tuple[int, int]]:
+    return [(start, min(start + length, n)) for start in range(0, n, length)]

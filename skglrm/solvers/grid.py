@@ -1,0 +1,154 @@
+"""The block grid: entries permuted, cut into bands of rows and columns, and ordered by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._jit import read_only
+from ..backends.base import Backend
+from ..kernels.grid import count_blocks, order_block, scatter_blocks
+
+__all__ = ["Bands", "Grid", "build_grid"]
+
+ENTRIES_PER_CHUNK = 1_000_000
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Ids of one side: where each is placed, and where bands of places begin.
+
+    ``place`` (n_ids,) is a random permutation, so that busy ids spread over the bands; ``edges``
+    (n_bands + 1,) cuts the places into runs with about equal numbers of entries.
+    """
+
+    place: npt.NDArray[np.int32]
+    edges: npt.NDArray[np.int64]
+    band: npt.NDArray[np.int32]
+
+    @classmethod
+    def cut(cls, counts: npt.NDArray[np.int64], n_bands: int, rng: np.random.Generator) -> Bands:
+        """Deal ids with these numbers of entries to bands."""
+        place = rng.permutation(counts.size).astype(np.int32)
+        entries = np.empty_like(counts)
+        entries[place] = counts
+        middle = np.cumsum(entries) - 0.5 * entries
+        band_of_place = np.minimum(middle * (n_bands / counts.sum()), n_bands - 1).astype(np.int32)
+        edges = np.searchsorted(band_of_place, np.arange(n_bands + 1)).astype(np.int64)
+        return cls(place, edges, band_of_place[place])
+
+    def id_at(self, place: int) -> int:
+        """Return the id that has this place."""
+        return int(np.flatnonzero(self.place == place)[0])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Entries by block: block b is the run ``offsets[b]`` to ``offsets[b + 1]``."""
+
+    rows: npt.NDArray[np.int32]
+    columns: npt.NDArray[np.int32]
+    values: npt.NDArray[np.floating]
+    offsets: npt.NDArray[np.int64]
+    row_bands: Bands
+    column_bands: Bands
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Number of entries of each block, shape (n_bands, n_bands)."""
+        n_bands = self.row_bands.edges.size - 1
+        return np.diff(self.offsets).reshape(n_bands, n_bands)
+
+    def shuffled(self, rng: np.random.Generator) -> Grid:
+        """Return the same entries in no order at all, in as many runs of equal length."""
+        order = rng.permutation(self.rows.size)
+        offsets = np.linspace(0, self.rows.size, self.offsets.size).astype(np.int64)
+        return Grid(
+            self.rows[order],
+            self.columns[order],
+            self.values[order],
+            offsets,
+            self.row_bands,
+            self.column_bands,
+        )
+
+
+def build_grid(
+    row: npt.NDArray[np.integer],
+    column: npt.NDArray[np.integer],
+    value: npt.NDArray[np.floating],
+    row_bands: Bands,
+    column_bands: Bands,
+    unit: float,
+    backend: Backend,
+) -> Grid:
+    """Sort entries into blocks, values divided by ``unit``; the caller's arrays are only read.
+
+    Raises
+    ------
+    ValueError
+        If a cell occurs twice.
+    """
+    n, n_bands = row.size, row_bands.edges.size - 1
+    edges = np.linspace(0, n, max(1, n // ENTRIES_PER_CHUNK) + 1).astype(np.int64)
+    chunks = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    source = (*map(read_only, (row, column, value)), row_bands, column_bands, n_bands)
+
+    counts = np.array(backend.map(_count_chunk, chunks, source))
+    offsets = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
+    positions = offsets[:-1] + np.cumsum(counts, axis=0) - counts
+    grid = Grid(
+        np.empty(n, np.int32),
+        np.empty(n, np.int32),
+        np.empty(n, value.dtype),
+        offsets,
+        row_bands,
+        column_bands,
+    )
+    jobs = [(*chunk, position) for chunk, position in zip(chunks, positions, strict=True)]
+    backend.map(_scatter_chunk, jobs, (source, value.dtype.type(1 / unit), grid))
+    for block, duplicate in enumerate(backend.map(_order_block, range(n_bands**2), grid)):
+        if duplicate >= 0:
+            _raise_duplicate(grid, offsets[block] + duplicate)
+    for array in (grid.rows, grid.columns, grid.values):
+        array.flags.writeable = False
+    return grid
+
+
+def _count_chunk(chunk: tuple[int, int], source: Any) -> npt.NDArray[np.int64]:
+    row, column, _, row_bands, column_bands, n_bands = source
+    counts = np.zeros(n_bands**2, np.int64)
+    count_blocks(row, column, row_bands.band, column_bands.band, n_bands, *chunk, counts)
+    return counts
+
+
+def _scatter_chunk(job: Any, shared: Any) -> None:
+    start, stop, position = job
+    (row, column, value, row_bands, column_bands, n_bands), unit, grid = shared
+    scatter_blocks(
+        row, column, value, row_bands.band, column_bands.band, row_bands.place, column_bands.place,
+        n_bands, start, stop, unit, position, grid.rows, grid.columns, grid.values,
+    )  # fmt: skip
+
+
+def _order_block(block: int, grid: Grid) -> int:
+    row_edges, column_edges = grid.row_bands.edges, grid.column_bands.edges
+    i, j = divmod(block, row_edges.size - 1)
+    run = slice(grid.offsets[block], grid.offsets[block + 1])
+    return order_block(
+        grid.rows[run], grid.columns[run], grid.values[run],
+        row_edges[i], row_edges[i + 1] - row_edges[i],
+        column_edges[j], column_edges[j + 1] - column_edges[j],
+    )  # fmt: skip
+
+
+def _raise_duplicate(grid: Grid, entry: int) -> None:
+    i = grid.row_bands.id_at(grid.rows[entry])
+    j = grid.column_bands.id_at(grid.columns[entry])
+    raise ValueError(
+        f"Cell (row {i}, column {j}) occurs more than once among the entries; each observed cell "
+        "must occur once. Combine duplicates first, for instance by their mean or the latest value."
+    )
