@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
 
-from skglrm.entries import MATRIX, Entries, observed_cells, readable
+from .entries import MATRIX, Entries, observed_cells, readable
 
 
 def read_input(

@@ -17,8 +17,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skglrm._observations import unchanged_on_error
-from skglrm.entries import Entries, codes_of, unique_ids
+from ._observations import unchanged_on_error
+from .entries import Entries, codes_of, unique_ids
 
 __all__ = ["EntryRegressor"]
 

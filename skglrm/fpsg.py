@@ -365,8 +365,10 @@ class FPSGFactorizer(Factorizer):
             entries, held_out = entries[~hidden], entries[hidden]
 
         n_rows, n_columns = entries.matrix_shape
-        row_counts, row_sums = count_entries(entries.row, entries.value, n_rows)
-        column_counts, column_sums = count_entries(entries.col, entries.value, n_columns)
+        sides = [(entries.row, n_rows), (entries.col, n_columns)]
+        with get_backend(self.backend, min(2, effective_threads(self.n_jobs))) as backend:
+            counted = backend.map(_count_side, sides, entries.value)
+        (row_counts, row_sums), (column_counts, column_sums) = counted
         baseline = row_sums.sum() / len(entries)
         scale = _unit(entries.value, baseline)
         k, dtype = self.n_components, entries.value.dtype
@@ -608,6 +610,10 @@ class FPSGFactorizer(Factorizer):
         with get_backend(self.backend, n_threads) as backend:
             backend.map(_fold_in_run, runs, shared)
         return out
+
+
+def _count_side(side: Any, values: Floats) -> Any:
+    return count_entries(side[0], values, side[1])
 
 
 def _fold_in_run(run: tuple[int, int], shared: Any) -> None:

@@ -6,8 +6,14 @@ on its cells alone, never on how the caller's arrays were arranged.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from .._jit import kernel
+
+def entry_type(value_type: npt.DTypeLike) -> np.dtype:
+    """Type of an entry in the grid: row, column and value side by side, 12 bytes in float32."""
+    return np.dtype([("row", np.int32), ("column", np.int32), ("value", value_type)])
+
 
 TILE = 256
 """Rows that take turns; their factors must fit in the second-level cache."""
@@ -32,86 +38,111 @@ def sum_squared_deviations(values, center):
 
 
 @kernel
-def count_blocks(row, column, row_band, column_band, n_bands, start, stop, counts):
+def count_blocks(row, column, row_spot, column_spot, n_bands, start, stop, counts):
     """Count entries start..stop per block: counts (n_bands²,), block = band of i · n_bands + of j.
 
-    ``row_band`` (n_rows,) and ``column_band`` (n_columns,) map ids to bands.
+    ``row_spot`` (n_rows, 2) and ``column_spot`` (n_columns, 2) hold the band and the place of ids.
     """
     for t in range(start, stop):
-        counts[row_band[row[t]] * n_bands + column_band[column[t]]] += 1
+        counts[row_spot[row[t], 0] * n_bands + column_spot[column[t], 0]] += 1
 
 
 @kernel
 def scatter_blocks(
-    row, column, value, row_band, column_band, row_place, column_place, n_bands, start, stop,
-    unit, position, out_row, out_column, out_value,
-):  # fmt: skip
-    """Write entries start..stop to their blocks; ``position`` (n_bands²,) is where each goes on.
+    row, column, value, row_spot, column_spot, n_bands, start, stop, unit, position, entries
+):
+    """Write entries start..stop to their blocks, ids as places and values times ``unit``.
 
-    ``row_place`` and ``column_place`` are the permuted ids that the grid works with;
-    values are multiplied by ``unit``.
+    ``position`` (n_bands²,) is where the next entry of each block goes.
     """
     for t in range(start, stop):
         i, j = row[t], column[t]
-        block = row_band[i] * n_bands + column_band[j]
-        p = position[block]
-        out_row[p], out_column[p], out_value[p] = row_place[i], column_place[j], unit * value[t]
-        position[block] = p + 1
+        block = row_spot[i, 0] * n_bands + column_spot[j, 0]
+        entry = entries[position[block]]
+        entry.row, entry.column, entry.value = row_spot[i, 1], column_spot[j, 1], unit * value[t]
+        position[block] += 1
 
 
 @kernel
-def order_block(rows, columns, values, first_row, n_rows, first_column, n_columns):
-    """Order the entries of one block in place; return the place of a duplicate cell, or -1.
+def order_block(entries, first_row, n_rows, first_column, n_columns):
+    """Order the entries of one block in place; return whether no cell occurs twice.
 
-    Entries are sorted by row and column.  Then, in tiles of ``TILE`` rows, the first entry of every
-    row comes first, then the second of every row that has one, and so on: neighbours in this order
+    In tiles of ``TILE`` rows, the first entry of every row comes first, then the second of every
+    row that has one, and so on, entries of a row being sorted by column.  Neighbours in this order
     share no row, so a CPU can overlap their visits, while the tile stays in cache.
+
+    If a cell occurs twice, it is written to the first entry.
     """
-    n = rows.size
-    spare_rows, spare_columns, spare_values = rows.copy(), columns.copy(), values.copy()
-    _sort(columns, first_column, n_columns, rows, columns, values,
-          spare_rows, spare_columns, spare_values)  # fmt: skip
-    row_start = _sort(spare_rows, first_row, n_rows, spare_rows, spare_columns, spare_values,
-                      rows, columns, values)  # fmt: skip
-    for t in range(1, n):
-        if rows[t] == rows[t - 1] and columns[t] == columns[t - 1]:
-            return t
-    spare_rows[:], spare_columns[:], spare_values[:] = rows, columns, values
+    # Stable counting sort by column, so that rows meet their entries in order of columns.
+    position = np.zeros(n_columns + 1, np.int64)
+    for t in range(entries.size):
+        position[entries[t].column - first_column + 1] += 1
+    for j in range(n_columns):
+        position[j + 1] += position[j]
+    by_column = np.empty_like(entries)
+    begins = np.zeros(n_rows + 1, np.int64)
+    for t in range(entries.size):
+        j = entries[t].column - first_column
+        by_column[position[j]] = entries[t]
+        position[j] += 1
+        begins[entries[t].row - first_row + 1] += 1
+    for r in range(n_rows):
+        begins[r + 1] += begins[r]
+
+    place = _take_turns(begins)
+    n_done, last_column = begins, np.full(n_rows, -1, np.int32)
+    for t in range(entries.size):
+        r, j = by_column[t].row - first_row, by_column[t].column
+        if last_column[r] == j:
+            entries[0] = by_column[t]
+            return False
+        last_column[r] = j
+        entries[place[n_done[r]]] = by_column[t]
+        n_done[r] += 1
+    return True
+
+
+@kernel
+def _take_turns(begins):
+    """Return the place of entry t, when row r has the entries begins[r] to begins[r + 1]."""
+    n_rows = begins.size - 1
+    place = np.empty(begins[n_rows], np.int32)
     waiting = np.empty(TILE, np.int64)
     p = 0
     for tile in range(0, n_rows, TILE):
         n_waiting = 0
         for r in range(tile, min(tile + TILE, n_rows)):
-            if row_start[r] < row_start[r + 1]:
-                waiting[n_waiting] = r
-                n_waiting += 1
+            waiting[n_waiting] = r
+            n_waiting += begins[r] < begins[r + 1]
         turn = 0
         while n_waiting > 0:
             still = 0
             for w in range(n_waiting):
                 r = waiting[w]
-                t = row_start[r] + turn
-                rows[p], columns[p], values[p] = spare_rows[t], spare_columns[t], spare_values[t]
+                t = begins[r] + turn
+                place[t] = p
                 p += 1
-                if t + 1 < row_start[r + 1]:
-                    waiting[still] = r
-                    still += 1
+                waiting[still] = r
+                still += t + 1 < begins[r + 1]
             n_waiting = still
             turn += 1
-    return -1
+    return place
 
 
 @kernel
-def _sort(keys, first, n_keys, rows, columns, values, out_rows, out_columns, out_values):
-    """Stable counting sort of entries by keys in first..first + n_keys; return where each begins."""
-    begins = np.zeros(n_keys + 1, np.int64)
-    for t in range(keys.size):
-        begins[keys[t] - first + 1] += 1
-    for key in range(n_keys):
-        begins[key + 1] += begins[key]
-    position = begins.copy()
-    for t in range(keys.size):
-        p = position[keys[t] - first]
-        out_rows[p], out_columns[p], out_values[p] = rows[t], columns[t], values[t]
-        position[keys[t] - first] = p + 1
-    return begins
+def place_rows(source, place, unit, start, stop, target):
+    """Write rows start..stop of source (n, k), times ``unit``, to the rows ``place`` of target.
+
+    ``target`` may have more columns than ``source``.
+    """
+    for i in range(start, stop):
+        for d in range(source.shape[1]):
+            target[place[i], d] = unit * source[i, d]
+
+
+@kernel
+def take_rows(source, place, unit, start, stop, target):
+    """Write the rows ``place`` of source, times ``unit``, to rows start..stop of target (n, k)."""
+    for i in range(start, stop):
+        for d in range(target.shape[1]):
+            target[i, d] = unit * source[place[i], d]

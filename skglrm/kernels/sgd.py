@@ -66,27 +66,25 @@ class Step(Record):
 
 
 @kernel
-def sgd_block(
-    loss, step, width, rows, columns, values, start, stop, P, Q, row_state, column_state
-):
+def sgd_block(loss, step, width, entries, start, stop, P, Q, row_state, column_state):
     """Visit entries start..stop once, in order; return the sum of their losses before each visit.
 
-    ``rows``, ``columns``, ``values`` (n_entries,) are read; ``P`` (n_rows, width), ``Q``
+    ``entries`` (n_entries,) have the fields row, column, value; ``P`` (n_rows, width), ``Q``
     (n_columns, width) and the states (n_rows, N_STATE), (n_columns, N_STATE) are updated in place.
     """
     total = 0.0
     if start >= stop:
         return total
     last = stop - 1
-    i, j = np.int64(rows[start]), np.int64(columns[start])
+    i, j = np.int64(entries[start].row), np.int64(entries[start].column)
     slow, fast = inner_products(width, P, i, Q, j)
     for t in range(start, stop):
-        soon = min(t + AHEAD, last)
-        fetch(width, P, np.int64(rows[soon]), Q, np.int64(columns[soon]))
-        following = min(t + 1, last)
-        next_i, next_j = np.int64(rows[following]), np.int64(columns[following])
+        soon = entries[min(t + AHEAD, last)]
+        fetch(width, P, np.int64(soon.row), Q, np.int64(soon.column))
+        following = entries[min(t + 1, last)]
+        next_i, next_j = np.int64(following.row), np.int64(following.column)
         next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
-        u, a = slow + fast, values[t]
+        u, a = slow + fast, entries[t].value
         total += loss.value(u, a)
         z = -loss.gradient(u, a)
         if step.proximal:
@@ -100,12 +98,13 @@ def sgd_block(
 
 
 @kernel
-def sum_losses(loss, width, rows, columns, values, start, stop, P, Q):
+def sum_losses(loss, width, entries, start, stop, P, Q):
     """Return the sum of the losses of entries start..stop."""
     total = 0.0
     for t in range(start, stop):
-        slow, fast = inner_products(width, P, np.int64(rows[t]), Q, np.int64(columns[t]))
-        total += loss.value(slow + fast, values[t])
+        entry = entries[t]
+        slow, fast = inner_products(width, P, np.int64(entry.row), Q, np.int64(entry.column))
+        total += loss.value(slow + fast, entry.value)
     return total
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._jit import read_only
 from .._simd import Width, aligned_zeros, padded
 from ..backends.base import Backend
+from ..kernels.grid import entry_type, place_rows, take_rows
 from ..kernels.sgd import N_SLOW, N_STATE, Step, settle_rows, sgd_block, sum_losses
 from ..losses import Loss
 from .base import Floats, Patience, Solution
@@ -130,15 +132,13 @@ class BlockSGD:
 
         root = self.value_unit**0.5
         rows = _Side.placed(
-            start.row_factors, start.row_accumulators, row_bands, cells.row_counts, root
+            start.row_factors, start.row_accumulators, row_bands, cells.row_counts, root, backend
         )
         columns = _Side.placed(
-            start.column_factors, start.column_accumulators, column_bands, cells.column_counts, root
-        )
-        if held_out is not None:
-            held_out = replace(
-                held_out, value=held_out.value / held_out.value.dtype.type(self.value_unit)
-            )
+            start.column_factors, start.column_accumulators, column_bands, cells.column_counts,
+            root, backend,
+        )  # fmt: skip
+        validation = None if held_out is None else self._placed(held_out, row_bands, column_bands)
         rows.settle(backend), columns.settle(backend)
         n_components = start.row_factors.shape[1]
         step = self._step(n_components)
@@ -156,7 +156,7 @@ class BlockSGD:
             results = backend.sweep(_visit_block, schedule, work)
             visited = sum(int(grid.offsets[b + 1] - grid.offsets[b]) for b, _ in results)
             # FPSG's epochs are not exact passes: count every visit, and scale to one pass.
-            total = math.fsum(loss for _, loss in results) * (grid.rows.size / visited)
+            total = math.fsum(loss for _, loss in results) * (grid.entries.size / visited)
             objective = total + self._penalty(rows.settle(backend), columns.settle(backend))
             objective *= self.objective_unit
             if not math.isfinite(objective):
@@ -166,21 +166,23 @@ class BlockSGD:
                     "smaller."
                 )
             loss_curve.append(objective)
-            watched, validation = objective, None
-            if held_out is not None:
-                watched = validation = self._validate(held_out, work, backend)
-                validation_curve.append(validation)
-                if validation < patience.best:
+            watched, held_out_loss = objective, None
+            if validation is not None:
+                watched = held_out_loss = self._mean_loss(validation, work, backend)
+                validation_curve.append(held_out_loss)
+                if held_out_loss < patience.best:
                     best, best_iter = (rows.copy(), columns.copy()), epoch + 1
-            self.report(epoch + 1, objective, validation)
-            if patience.is_over(watched) and (held_out is not None or self.tol > 0):
+            self.report(epoch + 1, objective, held_out_loss)
+            if patience.is_over(watched) and (validation is not None or self.tol > 0):
                 converged = True
                 break
         if best is not None:
             rows, columns = best
         return Solution(
-            *(rows.factors_by_id(n_components, root), columns.factors_by_id(n_components, root)),
-            *(rows.accumulators_by_id(), columns.accumulators_by_id()),
+            rows.factors_by_id(n_components, root, backend),
+            columns.factors_by_id(n_components, root, backend),
+            rows.accumulators_by_id(),
+            columns.accumulators_by_id(),
             loss_curve=loss_curve,
             validation_curve=validation_curve,
             n_iter=len(loss_curve),
@@ -209,12 +211,21 @@ class BlockSGD:
             0.5 * self.l2 * squares + self.l1 * absolutes for squares, absolutes in sides
         )
 
-    def _validate(self, held_out: Cells, work: _Work, backend: Backend) -> float:
-        runs = _runs(held_out.value.size, ENTRIES_PER_TASK)
-        return (
-            math.fsum(backend.map(_sum_losses, runs, (held_out, work)))
-            * self.objective_unit / held_out.value.size
-        )
+    def _placed(
+        self, cells: Cells, row_bands: Bands, column_bands: Bands
+    ) -> npt.NDArray[np.void]:
+        entries = np.empty(cells.value.size, entry_type(cells.value.dtype))
+        entries["row"] = row_bands.place[cells.row]
+        entries["column"] = column_bands.place[cells.column]
+        entries["value"] = cells.value / cells.value.dtype.type(self.value_unit)
+        return read_only(entries)
+
+    def _mean_loss(
+        self, entries: npt.NDArray[np.void], work: _Work, backend: Backend
+    ) -> float:
+        runs = _runs(entries.size, ENTRIES_PER_TASK)
+        total = math.fsum(backend.map(_sum_losses, runs, (entries, work)))
+        return total * self.objective_unit / entries.size
 
 
 # ------------------------------------------------------------------ the state of a fit
@@ -237,6 +248,7 @@ class _Side:
         bands: Bands,
         counts: npt.NDArray[np.int64],
         unit: float,
+        backend: Backend,
     ) -> _Side:
         n, n_components = factors.shape
         side = cls(
@@ -245,8 +257,8 @@ class _Side:
             np.empty(n),
             bands,
         )
-        side.factors[bands.place, :n_components] = factors
-        side.factors *= factors.dtype.type(1 / unit)
+        inverse = factors.dtype.type(1 / unit)
+        backend.map(_place_rows, _runs(n, ROWS_PER_TASK), (read_only(factors), inverse, side))
         side.state[bands.place, 4:6] = accumulators
         side.counts[bands.place] = counts
         return side
@@ -259,9 +271,10 @@ class _Side:
     def copy(self) -> _Side:
         return replace(self, factors=self.factors.copy(), state=self.state.copy())
 
-    def factors_by_id(self, n_components: int, unit: float) -> Floats:
-        factors = np.take(self.factors[:, :n_components], self.bands.place, axis=0)
-        factors *= factors.dtype.type(unit)
+    def factors_by_id(self, n_components: int, unit: float, backend: Backend) -> Floats:
+        factors = np.empty((len(self.factors), n_components), self.factors.dtype)
+        shared = (self, factors.dtype.type(unit), factors)
+        backend.map(_take_rows, _runs(len(factors), ROWS_PER_TASK), shared)
         return factors
 
     def accumulators_by_id(self) -> Floats:
@@ -283,10 +296,19 @@ class _Work:
 def _visit_block(block: int, work: _Work) -> float:
     grid, rows, columns = work.grid, work.rows, work.columns
     return sgd_block(
-        work.loss, work.step, work.width, grid.rows, grid.columns, grid.values,
-        grid.offsets[block], grid.offsets[block + 1],
+        work.loss, work.step, work.width, grid.entries, grid.offsets[block], grid.offsets[block + 1],
         rows.factors, columns.factors, rows.state, columns.state,
     )  # fmt: skip
+
+
+def _place_rows(run: tuple[int, int], shared: Any) -> None:
+    factors, unit, side = shared
+    place_rows(factors, side.bands.place, unit, *run, side.factors)
+
+
+def _take_rows(run: tuple[int, int], shared: Any) -> None:
+    side, unit, out = shared
+    take_rows(side.factors, side.bands.place, unit, *run, out)
 
 
 def _settle_rows(run: tuple[int, int], side: _Side) -> tuple[float, float]:
@@ -294,13 +316,10 @@ def _settle_rows(run: tuple[int, int], side: _Side) -> tuple[float, float]:
 
 
 def _sum_losses(run: tuple[int, int], shared: Any) -> float:
-    cells, work = shared
-    part = slice(*run)
+    entries, work = shared
     return sum_losses(
-        work.loss, work.width,
-        work.rows.bands.place[cells.row[part]], work.columns.bands.place[cells.column[part]],
-        cells.value[part], 0, run[1] - run[0], work.rows.factors, work.columns.factors,
-    )  # fmt: skip
+        work.loss, work.width, entries, *run, work.rows.factors, work.columns.factors
+    )
 
 
 def _runs(n: int, length: int) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .._jit import read_only
 from ..backends.base import Backend
-from ..kernels.grid import count_blocks, order_block, scatter_blocks
+from ..kernels.grid import count_blocks, entry_type, order_block, scatter_blocks
 
 __all__ = ["Bands", "Grid", "build_grid"]
 
@@ -21,13 +21,18 @@ ENTRIES_PER_CHUNK = 1_000_000
 class Bands:
     """Ids of one side: where each is placed, and where bands of places begin.
 
-    ``place`` (n_ids,) is a random permutation, so that busy ids spread over the bands; ``edges``
-    (n_bands + 1,) cuts the places into runs with about equal numbers of entries.
+    Places are a random permutation, so that busy ids spread over the bands; ``edges`` (n_bands + 1,)
+    cuts the places into runs with about equal numbers of entries; ``spot`` (n_ids, 2) holds the band
+    and the place of each id, side by side because they are looked up together.
     """
 
-    place: npt.NDArray[np.int32]
+    spot: npt.NDArray[np.int32]
     edges: npt.NDArray[np.int64]
-    band: npt.NDArray[np.int32]
+
+    @property
+    def place(self) -> npt.NDArray[np.int32]:
+        """Place of each id."""
+        return self.spot[:, 1]
 
     @classmethod
     def cut(cls, counts: npt.NDArray[np.int64], n_bands: int, rng: np.random.Generator) -> Bands:
@@ -38,7 +43,7 @@ class Bands:
         middle = np.cumsum(entries) - 0.5 * entries
         band_of_place = np.minimum(middle * (n_bands / counts.sum()), n_bands - 1).astype(np.int32)
         edges = np.searchsorted(band_of_place, np.arange(n_bands + 1)).astype(np.int64)
-        return cls(place, edges, band_of_place[place])
+        return cls(np.column_stack([band_of_place[place], place]), edges)
 
     def id_at(self, place: int) -> int:
         """Return the id that has this place."""
@@ -47,11 +52,9 @@ class Bands:
 
 @dataclass(frozen=True)
 class Grid:
-    """Entries by block: block b is the run ``offsets[b]`` to ``offsets[b + 1]``."""
+    """Entries (see ``entry_type``) by block: block b is the run offsets[b] to offsets[b + 1]."""
 
-    rows: npt.NDArray[np.int32]
-    columns: npt.NDArray[np.int32]
-    values: npt.NDArray[np.floating]
+    entries: npt.NDArray[np.void]
     offsets: npt.NDArray[np.int64]
     row_bands: Bands
     column_bands: Bands
@@ -64,16 +67,9 @@ class Grid:
 
     def shuffled(self, rng: np.random.Generator) -> Grid:
         """Return the same entries in no order at all, in as many runs of equal length."""
-        order = rng.permutation(self.rows.size)
-        offsets = np.linspace(0, self.rows.size, self.offsets.size).astype(np.int64)
-        return Grid(
-            self.rows[order],
-            self.columns[order],
-            self.values[order],
-            offsets,
-            self.row_bands,
-            self.column_bands,
-        )
+        entries = read_only(rng.permutation(self.entries))
+        offsets = np.linspace(0, entries.size, self.offsets.size).astype(np.int64)
+        return replace(self, entries=entries, offsets=offsets)
 
 
 def build_grid(
@@ -100,54 +96,47 @@ def build_grid(
     counts = np.array(backend.map(_count_chunk, chunks, source))
     offsets = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
     positions = offsets[:-1] + np.cumsum(counts, axis=0) - counts
-    grid = Grid(
-        np.empty(n, np.int32),
-        np.empty(n, np.int32),
-        np.empty(n, value.dtype),
-        offsets,
-        row_bands,
-        column_bands,
-    )
+    entries = np.empty(n, entry_type(value.dtype))
+    inverse = value.dtype.type(1 / unit)
     jobs = [(*chunk, position) for chunk, position in zip(chunks, positions, strict=True)]
-    backend.map(_scatter_chunk, jobs, (source, value.dtype.type(1 / unit), grid))
-    for block, duplicate in enumerate(backend.map(_order_block, range(n_bands**2), grid)):
-        if duplicate >= 0:
-            _raise_duplicate(grid, offsets[block] + duplicate)
-    for array in (grid.rows, grid.columns, grid.values):
-        array.flags.writeable = False
-    return grid
+    backend.map(_scatter_chunk, jobs, (source, inverse, entries))
+    grid = Grid(entries, offsets, row_bands, column_bands)
+    for block, unique in enumerate(backend.map(_order_block, range(n_bands**2), grid)):
+        if not unique:
+            _raise_duplicate(grid, entries[offsets[block]])
+    return replace(grid, entries=read_only(entries))
 
 
 def _count_chunk(chunk: tuple[int, int], source: Any) -> npt.NDArray[np.int64]:
     row, column, _, row_bands, column_bands, n_bands = source
     counts = np.zeros(n_bands**2, np.int64)
-    count_blocks(row, column, row_bands.band, column_bands.band, n_bands, *chunk, counts)
+    count_blocks(row, column, row_bands.spot, column_bands.spot, n_bands, *chunk, counts)
     return counts
 
 
 def _scatter_chunk(job: Any, shared: Any) -> None:
     start, stop, position = job
-    (row, column, value, row_bands, column_bands, n_bands), unit, grid = shared
+    (row, column, value, row_bands, column_bands, n_bands), unit, entries = shared
     scatter_blocks(
-        row, column, value, row_bands.band, column_bands.band, row_bands.place, column_bands.place,
-        n_bands, start, stop, unit, position, grid.rows, grid.columns, grid.values,
+        row, column, value, row_bands.spot, column_bands.spot, n_bands, start, stop, unit,
+        position, entries,
     )  # fmt: skip
 
 
-def _order_block(block: int, grid: Grid) -> int:
+def _order_block(block: int, grid: Grid) -> bool:
     row_edges, column_edges = grid.row_bands.edges, grid.column_bands.edges
     i, j = divmod(block, row_edges.size - 1)
-    run = slice(grid.offsets[block], grid.offsets[block + 1])
     return order_block(
-        grid.rows[run], grid.columns[run], grid.values[run],
-        row_edges[i], row_edges[i + 1] - row_edges[i],
-        column_edges[j], column_edges[j + 1] - column_edges[j],
-    )  # fmt: skip
+        grid.entries[grid.offsets[block] : grid.offsets[block + 1]],
+        row_edges[i],
+        row_edges[i + 1] - row_edges[i],
+        column_edges[j],
+        column_edges[j + 1] - column_edges[j],
+    )
 
 
-def _raise_duplicate(grid: Grid, entry: int) -> None:
-    i = grid.row_bands.id_at(grid.rows[entry])
-    j = grid.column_bands.id_at(grid.columns[entry])
+def _raise_duplicate(grid: Grid, entry: np.void) -> None:
+    i, j = grid.row_bands.id_at(entry["row"]), grid.column_bands.id_at(entry["column"])
     raise ValueError(
         f"Cell (row {i}, column {j}) occurs more than once among the entries; each observed cell "
         "must occur once. Combine duplicates first, for instance by their mean or the latest value."
