@@ -11,10 +11,11 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from ._ids import codes_of
 from ._jit import read_only
 from ._observations import read_input
 from ._ranking import best_columns, most_similar
-from .entries import Entries, codes_of
+from .entries import Entries
 from .kernels.grid import count_and_sum
 from .kernels.predictions import predict_cells
 
@@ -39,6 +40,7 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     row_ids_: npt.NDArray[Any] | None
     col_ids_: npt.NDArray[Any] | None
     baseline_: float
+    n_features_in_: int
     _row_counts: npt.NDArray[np.int64]
     _row_sums: npt.NDArray[np.float64]
     _column_counts: npt.NDArray[np.int64]
@@ -101,13 +103,13 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             If ``W`` has another number of columns than ``n_components``.
         """
         check_is_fitted(self)
-        W = check_array(W, dtype=[np.float64, np.float32], input_name="W")
-        if W.shape[1] != len(self.components_):
+        factors: Floats = check_array(W, dtype=[np.float64, np.float32], input_name="W")
+        if factors.shape[1] != len(self.components_):
             raise ValueError(
-                f"W has {W.shape[1]} columns, but {type(self).__name__} was fitted with "
+                f"W has {factors.shape[1]} columns, but {type(self).__name__} was fitted with "
                 f"n_components={len(self.components_)}. Pass what transform returns."
             )
-        return W @ self.components_
+        return np.asarray(factors @ self.components_)
 
     def predict_entries(self, rows: npt.ArrayLike, cols: npt.ArrayLike) -> Floats:
         """Predict single cells of the fitted matrix.

@@ -1,13 +1,12 @@
 """The one place where numba's options are written.
 
-``fastmath`` leaves out ``nnan`` and ``ninf``: NaN means missing here, and a compiler that may assume
-there is no NaN counts missing cells as observed.  There is no ``parallel=True`` anywhere: backends
-run these serial kernels side by side, so no threading layer can abort or survive a fork.
+``fastmath`` leaves out ``nnan`` and ``ninf``: NaN means missing here, and a compiler that may
+assume there is no NaN counts missing cells as observed.  There is no ``parallel=True`` anywhere:
+backends run these serial kernels side by side, so no threading layer can abort or survive a fork.
 """
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from numba import njit
 

@@ -133,7 +133,7 @@ def _typeof_record(record, context):
     return _type_of_class(type(record), nested)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _type_of_class(cls, nested):
     if not (is_dataclass(cls) and cls.__dataclass_params__.frozen):
         raise TypeError(f"{cls.__qualname__} must be decorated with @dataclass(frozen=True).")

@@ -20,6 +20,7 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -275,6 +276,11 @@ def convert(builder, number, element):
     return (builder.fptrunc if str(element) == "float" else builder.fpext)(number, element)
 
 
+def is_positive(builder, number):
+    """Whether a float is greater than zero."""
+    return builder.fcmp_ordered(">", number, ir.Constant(number.type, 0.0))
+
+
 def sum_pair(first: Vector, second: Vector) -> tuple[Any, Any]:
     """The sums over the lanes of two vectors, both trees climbed together."""
     half = first.lanes // 2
@@ -294,7 +300,7 @@ def vectorized(function: Callable, returns: Callable) -> Callable:
     """Decorate the code generator that stands for ``function`` in compiled kernels.
 
     The generator gets the LLVM builder and one operand per argument: a :class:`Rows` for an array,
-    an int for a :class:`Width`, a struct with the fields of a record, an LLVM value for a number.
+    an int for a :class:`Width`, a namespace of the members of a record, an LLVM value for a number.
     ``returns`` maps the numba types of the arguments to that of the result.
     """
 
@@ -328,7 +334,8 @@ def _operand(context, builder, kind, value):
     if isinstance(kind, types.Array):
         return Rows(context, builder, kind, value)
     if isinstance(kind, RecordType):
-        return cgutils.create_struct_proxy(kind)(context, builder, value=value)
+        struct = cgutils.create_struct_proxy(kind)(context, builder, value=value)
+        return SimpleNamespace(**{name: getattr(struct, name) for name, _ in kind.members})
     return value
 
 

@@ -17,8 +17,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._ids import codes_of, unique_ids, with_new
 from ._observations import unchanged_on_error
-from .entries import Entries, codes_of, unique_ids
+from .entries import Entries
 
 __all__ = ["EntryRegressor"]
 
@@ -163,8 +164,8 @@ class EntryRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
             row_ids = unique_ids(getattr(row, "name", "row id"), row)
             col_ids = unique_ids(getattr(col, "name", "column id"), col)
             if grows:
-                row_ids = _with_new(self.row_ids_, row_ids)
-                col_ids = _with_new(self.col_ids_, col_ids)
+                row_ids = with_new(self.row_ids_, row_ids)
+                col_ids = with_new(self.col_ids_, col_ids)
             entries = Entries._trusted(
                 codes_of(row, row_ids),
                 codes_of(col, col_ids),
@@ -222,11 +223,3 @@ class EntryRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
         return np.asarray(y)
-
-
-def _with_new(known: Array, ids: Array) -> Array:
-    """Append the ids that are not known yet; the known keep their positions."""
-    new = ids[codes_of(ids, known) < 0]
-    if known.dtype.kind != new.dtype.kind:  # keep 1 and "1" apart, and large integers exact
-        known, new = known.astype(object), new.astype(object)
-    return np.concatenate([known, new])

@@ -14,15 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._factorizer import Factorizer, Floats, count_entries, position_of
 from ._held_out import hidden_cells
+from ._ids import codes_of, with_new
 from ._jit import read_only
 from ._observations import read_input, read_matrix, unchanged_on_error
 from ._parameters import check_choice, check_flag, check_integer, check_real
 from .backends import effective_threads, get_backend
-from .backends.base import Backend
-from .entries import Entries, codes_of
+from .entries import Entries
 from .kernels.grid import sum_squared_deviations
 from .kernels.least_squares import solve_rows, solve_rows_proximal
-from .losses import Loss, get_loss
+from .kernels.predictions import total_loss
+from .losses import get_loss
 from .solvers.base import Solution
 from .solvers.block_sgd import SCHEDULES, BlockSGD, Cells, Start
 
@@ -134,11 +135,11 @@ class FPSGFactorizer(Factorizer):
 
     References
     ----------
-    Y. Zhuang, W.-S. Chin, Y.-C. Juan and C.-J. Lin, "A fast parallel SGD for matrix factorization in
-    shared memory systems", RecSys 2013.
+    Y. Zhuang, W.-S. Chin, Y.-C. Juan and C.-J. Lin, "A fast parallel SGD for matrix factorization
+    in shared memory systems", RecSys 2013.
 
-    W.-S. Chin, Y. Zhuang, Y.-C. Juan and C.-J. Lin, "A learning-rate schedule for stochastic gradient
-    methods to matrix factorization", PAKDD 2015.
+    W.-S. Chin, Y. Zhuang, Y.-C. Juan and C.-J. Lin, "A learning-rate schedule for stochastic
+    gradient methods to matrix factorization", PAKDD 2015.
 
     R. Gemulla, E. Nijkamp, P. Haas and Y. Sismanis, "Large-scale matrix factorization with
     distributed stochastic gradient descent", KDD 2011.
@@ -322,8 +323,10 @@ class FPSGFactorizer(Factorizer):
             return float("nan")
         loss = get_loss(self.loss)
         constant = loss.best_constant(observed)
-        cost = float(np.sum(loss.value(predicted, observed)))
-        cost_of_constant = float(np.sum(loss.value(constant, observed)))
+        cost = total_loss(loss, read_only(predicted), read_only(observed))
+        cost_of_constant = total_loss(
+            loss, read_only(np.full_like(observed, constant)), read_only(observed)
+        )
         if cost_of_constant == 0.0:
             return 1.0 if cost == 0.0 else 0.0
         return 1.0 - cost / cost_of_constant
@@ -629,7 +632,7 @@ def _fold_in_run(run: tuple[int, int], shared: Any) -> None:
 
 
 def _unit(values: Floats, mean: float) -> float:
-    """Standard deviation; of (almost) constant data the root mean square, or 1 if that is 0."""
+    """Return the standard deviation; of constant data the root mean square, or 1 if that is 0."""
     deviation = float(np.sqrt(sum_squared_deviations(read_only(values), mean) / values.size))
     rms = float(np.hypot(mean, deviation))
     if deviation > 1e-4 * rms:
@@ -640,7 +643,7 @@ def _unit(values: Floats, mean: float) -> float:
 def _random_factors(
     counts: npt.NDArray[np.int64], k: int, dtype: Any, scale: float, seed: tuple[int, ...]
 ) -> Floats:
-    """Uniform on [0, √(scale/k)), in order of id, so that the start does not depend on the grid."""
+    """Draw uniformly from [0, √(scale/k)), in order of id, so that the start does not depend on the grid."""
     factors = np.random.default_rng(seed).random((counts.size, k), dtype=dtype)
     factors *= dtype.type((scale / k) ** 0.5)
     factors[counts == 0] = 0
@@ -687,4 +690,4 @@ def _grown(
     new = np.flatnonzero(at < 0)
     at = at.astype(np.int64)
     at[new] = n_known + np.arange(new.size)
-    return at, np.concatenate([known_ids, ids[new]]), n_known + new.size
+    return at, with_new(known_ids, ids), n_known + new.size

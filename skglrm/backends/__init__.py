@@ -20,6 +20,4 @@ def get_backend(backend: str | Backend, n_threads: int) -> Backend:
         return backend
     if backend == "numba-threads":
         return ThreadsBackend(n_threads)
-    raise ValueError(
-        f"Unknown backend {backend!r}; this version of skglrm has 'numba-threads'."
-    )
+    raise ValueError(f"Unknown backend {backend!r}; this version of skglrm has 'numba-threads'.")

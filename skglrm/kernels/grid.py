@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from .._jit import kernel
 
+
 def entry_type(value_type: npt.DTypeLike) -> np.dtype:
     """Type of an entry in the grid: row, column and value side by side, 12 bytes in float32."""
     return np.dtype([("row", np.int32), ("column", np.int32), ("value", value_type)])
 
 
-TILE = 256
-"""Rows that take turns; their factors must fit in the second-level cache."""
+RING = 16
+"""Rows that take turns; their factors stay in the first-level cache."""
 
 
 @kernel
@@ -59,7 +60,8 @@ def scatter_blocks(
         i, j = row[t], column[t]
         block = row_spot[i, 0] * n_bands + column_spot[j, 0]
         entry = entries[position[block]]
-        entry.row, entry.column, entry.value = row_spot[i, 1], column_spot[j, 1], unit * value[t]
+        entry["row"], entry["column"] = row_spot[i, 1], column_spot[j, 1]
+        entry["value"] = unit * value[t]
         position[block] += 1
 
 
@@ -67,32 +69,32 @@ def scatter_blocks(
 def order_block(entries, first_row, n_rows, first_column, n_columns):
     """Order the entries of one block in place; return whether no cell occurs twice.
 
-    In tiles of ``TILE`` rows, the first entry of every row comes first, then the second of every
-    row that has one, and so on, entries of a row being sorted by column.  Neighbours in this order
-    share no row, so a CPU can overlap their visits, while the tile stays in cache.
+    ``RING`` rows take turns, each with its entries in order of columns; when one is done, the next
+    row joins.  Neighbours in this order share no row, so a CPU can overlap their visits, and the
+    rows in turn stay in its first-level cache.
 
     If a cell occurs twice, it is written to the first entry.
     """
     # Stable counting sort by column, so that rows meet their entries in order of columns.
     position = np.zeros(n_columns + 1, np.int64)
     for t in range(entries.size):
-        position[entries[t].column - first_column + 1] += 1
+        position[entries[t]["column"] - first_column + 1] += 1
     for j in range(n_columns):
         position[j + 1] += position[j]
     by_column = np.empty_like(entries)
     begins = np.zeros(n_rows + 1, np.int64)
     for t in range(entries.size):
-        j = entries[t].column - first_column
+        j = entries[t]["column"] - first_column
         by_column[position[j]] = entries[t]
         position[j] += 1
-        begins[entries[t].row - first_row + 1] += 1
+        begins[entries[t]["row"] - first_row + 1] += 1
     for r in range(n_rows):
         begins[r + 1] += begins[r]
 
     place = _take_turns(begins)
     n_done, last_column = begins, np.full(n_rows, -1, np.int32)
     for t in range(entries.size):
-        r, j = by_column[t].row - first_row, by_column[t].column
+        r, j = by_column[t]["row"] - first_row, by_column[t]["column"]
         if last_column[r] == j:
             entries[0] = by_column[t]
             return False
@@ -107,25 +109,23 @@ def _take_turns(begins):
     """Return the place of entry t, when row r has the entries begins[r] to begins[r + 1]."""
     n_rows = begins.size - 1
     place = np.empty(begins[n_rows], np.int32)
-    waiting = np.empty(TILE, np.int64)
-    p = 0
-    for tile in range(0, n_rows, TILE):
-        n_waiting = 0
-        for r in range(tile, min(tile + TILE, n_rows)):
-            waiting[n_waiting] = r
-            n_waiting += begins[r] < begins[r + 1]
-        turn = 0
-        while n_waiting > 0:
-            still = 0
-            for w in range(n_waiting):
-                r = waiting[w]
-                t = begins[r] + turn
-                place[t] = p
-                p += 1
-                waiting[still] = r
-                still += t + 1 < begins[r + 1]
-            n_waiting = still
+    ring, n_ring, next_row = np.empty((RING, 2), np.int64), 0, 0
+    p, turn = 0, 0
+    while p < place.size:
+        while n_ring < RING and next_row < n_rows:
+            ring[n_ring] = begins[next_row], begins[next_row + 1]
+            n_ring += begins[next_row] < begins[next_row + 1]
+            next_row += 1
+        if turn >= n_ring:
+            turn = 0
+        place[ring[turn, 0]] = p
+        p += 1
+        ring[turn, 0] += 1
+        if ring[turn, 0] < ring[turn, 1]:
             turn += 1
+        else:  # this row is done: the last of the ring takes its seat, a new one comes in
+            n_ring -= 1
+            ring[turn] = ring[n_ring]
     return place
 
 

@@ -38,8 +38,8 @@ def solve_rows_proximal(
     """Minimise the objective with μ_i = l1 · (entries of row i), and p ≥ 0 if asked, for each row.
 
     Cyclic coordinate descent from zero, until no coordinate moves by more than ``tol`` times the
-    largest, or ``max_iter`` cycles: each coordinate has the closed form S(b_d − Σ_{l≠d} A_dl p_l, μ)
-    / A_dd with S the soft threshold.
+    largest, or ``max_iter`` cycles: each coordinate has the closed form
+    S(b_d − Σ_{l≠d} A_dl p_l, μ) / A_dd with S the soft threshold.
     """
     k = other.shape[1]
     A, b, p = np.empty((k, k)), np.empty(k), np.empty(k)

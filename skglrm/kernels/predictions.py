@@ -16,3 +16,12 @@ def predict_cells(rows, columns, row_factors, column_factors, out):
             for d in range(k):
                 total += np.float64(row_factors[i, d]) * column_factors[j, d]
         out[t] = total
+
+
+@kernel
+def total_loss(loss, predictions, observations):
+    """Return the sum of the losses of predictions (n_cells,) of observations (n_cells,)."""
+    total = 0.0
+    for t in range(predictions.size):
+        total += loss.value(predictions[t], observations[t])
+    return total

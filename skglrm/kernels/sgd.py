@@ -37,7 +37,16 @@ import numpy as np
 
 from .._jit import kernel
 from .._record import Record
-from .._simd import LANES, gather, nothing, pair_of_elements, splat, sum_pair, vectorized
+from .._simd import (
+    LANES,
+    gather,
+    is_positive,
+    nothing,
+    pair_of_elements,
+    splat,
+    sum_pair,
+    vectorized,
+)
 
 N_SLOW = LANES
 """Dimensions of the slow group: one vector, as in LIBMF; 8 % of 100 in the paper."""
@@ -50,7 +59,7 @@ AHEAD = 6
 
 
 @dataclass(frozen=True)
-class Step(Record):
+class GradientStep(Record):
     """What a visit needs besides data: rates, strengths, and 1/|group| for the mean squares."""
 
     slow_rate: float
@@ -59,10 +68,18 @@ class Step(Record):
     fast_share: float
     row_l2: float
     column_l2: float
-    row_l1: float = 0.0
-    column_l1: float = 0.0
-    floor: float = -np.inf
-    proximal: bool = False
+
+
+@dataclass(frozen=True)
+class ProximalStep(GradientStep):
+    """A gradient step that then shrinks by L1 strengths and lifts to a floor (0 or -inf).
+
+    Its type alone selects that code when a kernel is compiled.
+    """
+
+    row_l1: float
+    column_l1: float
+    floor: float
 
 
 @kernel
@@ -75,25 +92,25 @@ def sgd_block(loss, step, width, entries, start, stop, P, Q, row_state, column_s
     total = 0.0
     if start >= stop:
         return total
-    last = stop - 1
-    i, j = np.int64(entries[start].row), np.int64(entries[start].column)
+    # Unsigned, because numba asks of every signed index whether it is negative.
+    first, one, ahead = np.uintp(start), np.uintp(1), np.uintp(AHEAD)
+    last = np.uintp(stop) - one
+    entry = entries[first]
+    i, j, a = np.int64(entry["row"]), np.int64(entry["column"]), entry["value"]
     slow, fast = inner_products(width, P, i, Q, j)
-    for t in range(start, stop):
-        soon = entries[min(t + AHEAD, last)]
-        fetch(width, P, np.int64(soon.row), Q, np.int64(soon.column))
-        following = entries[min(t + 1, last)]
-        next_i, next_j = np.int64(following.row), np.int64(following.column)
+    for t in range(first, last + one):
+        soon = entries[min(t + ahead, last)]
+        fetch(width, P, np.int64(soon["row"]), Q, np.int64(soon["column"]))
+        following = entries[min(t + one, last)]
+        next_i, next_j = np.int64(following["row"]), np.int64(following["column"])
         next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
-        u, a = slow + fast, entries[t].value
+        u = slow + fast
         total += loss.value(u, a)
         z = -loss.gradient(u, a)
-        if step.proximal:
-            visit_proximal(width, P, i, Q, j, row_state, column_state, z, slow, fast, step)
-        else:
-            visit(width, P, i, Q, j, row_state, column_state, z, slow, fast, step)
+        visit(width, P, i, Q, j, row_state, column_state, z, slow, fast, step)
         if next_i == i or next_j == j:
             next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
-        i, j, slow, fast = next_i, next_j, next_slow, next_fast
+        i, j, a, slow, fast = next_i, next_j, following["value"], next_slow, next_fast
     return total
 
 
@@ -103,8 +120,8 @@ def sum_losses(loss, width, entries, start, stop, P, Q):
     total = 0.0
     for t in range(start, stop):
         entry = entries[t]
-        slow, fast = inner_products(width, P, np.int64(entry.row), Q, np.int64(entry.column))
-        total += loss.value(slow + fast, entry.value)
+        slow, fast = inner_products(width, P, np.int64(entry["row"]), Q, np.int64(entry["column"]))
+        total += loss.value(slow + fast, entry["value"])
     return total
 
 
@@ -115,20 +132,20 @@ def settle_rows(factors, state, weights, start, stop):
     Returns the sums of weight · |x|² and of weight · |x|₁ over these rows, for the objective.
     """
     squares, absolutes = 0.0, 0.0
+    zero = factors.dtype.type(0)
     for i in range(start, stop):
         state[i, 4] += state[i, 0]
         state[i, 5] += state[i, 1]
-        slow, fast, absolute = 0.0, 0.0, 0.0
+        slow, fast, absolute = zero, zero, zero
+        for d in range(N_SLOW):
+            slow += factors[i, d] * factors[i, d]
+        for d in range(N_SLOW, factors.shape[1]):
+            fast += factors[i, d] * factors[i, d]
         for d in range(factors.shape[1]):
-            x = factors[i, d]
-            if d < N_SLOW:
-                slow += x * x
-            else:
-                fast += x * x
-            absolute += abs(x)
-        state[i, 0], state[i, 1], state[i, 2], state[i, 3] = 0.0, 0.0, slow, fast
-        squares += weights[i] * (slow + fast)
-        absolutes += weights[i] * absolute
+            absolute += abs(factors[i, d])
+        state[i, 0], state[i, 1], state[i, 2], state[i, 3] = zero, zero, slow, fast
+        squares += weights[i] * np.float64(slow + fast)
+        absolutes += weights[i] * np.float64(absolute)
     return squares, absolutes
 
 
@@ -146,20 +163,13 @@ def fetch(width, P, i, Q, j):
 
 
 def visit(width, P, i, Q, j, row_state, column_state, z, slow, fast, step):
-    """Move both rows of an entry by one gradient step and add to their accumulators."""
-    _plain_visit(P, i, Q, j, row_state, column_state, z, step, _keep)
-
-
-def visit_proximal(width, P, i, Q, j, row_state, column_state, z, slow, fast, step):
-    """Do the same, then shrink by the L1 strengths and lift to the floor."""
-    _plain_visit(P, i, Q, j, row_state, column_state, z, step, _shrink_and_lift)
-
-
-def _plain_visit(P, i, Q, j, row_state, column_state, z, step, prox):
+    """Move both rows of an entry by one step and add to their accumulators."""
     p, q = P[i].copy(), Q[j].copy()
+    proximal = hasattr(step, "floor")
+    row_l1, column_l1 = (step.row_l1, step.column_l1) if proximal else (0.0, 0.0)
     sides = (
-        (P[i], row_state[i], step.row_l2, step.row_l1, p, q),
-        (Q[j], column_state[j], step.column_l2, step.column_l1, q, p),
+        (P[i], row_state[i], step.row_l2, row_l1, p, q),
+        (Q[j], column_state[j], step.column_l2, column_l1, q, p),
     )
     groups = (
         (slice(0, N_SLOW), step.slow_rate, step.slow_share),
@@ -169,17 +179,12 @@ def _plain_visit(P, i, Q, j, row_state, column_state, z, step, prox):
         for g, (dims, learning_rate, share) in enumerate(groups):
             rate = learning_rate / np.sqrt(state[4 + g] + state[g])
             gradient = l2 * own[dims] - z * other[dims]
-            row[dims] = prox(own[dims] - rate * gradient, rate * l1, step.floor)
+            moved = own[dims] - rate * gradient
+            if proximal:
+                moved = np.maximum(moved - np.clip(moved, -rate * l1, rate * l1), step.floor)
+            row[dims] = moved
             state[g] += share * (gradient @ gradient)
-            state[2 + g] = row[dims] @ row[dims]
-
-
-def _keep(x, threshold, floor):
-    return x
-
-
-def _shrink_and_lift(x, threshold, floor):
-    return np.maximum(x - np.clip(x, -threshold, threshold), floor)
+            state[2 + g] = moved @ moved
 
 
 # ------------------------------------------------------------------ the same, in vectors
@@ -207,39 +212,48 @@ def _fetch(builder, width, P, i, Q, j):
 @vectorized(visit, returns=nothing)
 def _visit(builder, width, P, i, Q, j, row_state, column_state, z, slow, fast, step):
     both = _BothRows(builder, P, i, Q, j, row_state, column_state, z, slow, fast, step)
-    p, q = P.row(i, width), Q.row(j, width)
-    for offset in range(0, width, LANES):
-        x, y = p.load(offset), q.load(offset)
+    rows = P.row(i, width), Q.row(j, width)
+    prox = _Prox(builder, both.rate, step) if hasattr(step, "floor") else None
+
+    def move(offset):
+        x, y = (row.load(offset) for row in rows)
         keep_p, add_p, keep_q, add_q = both.coefficients(offset)
-        p.store(keep_p * x + add_p * y, offset)
-        q.store(keep_q * y + add_q * x, offset)
+        moved = keep_p * x + add_p * y, keep_q * y + add_q * x
+        for side, row in enumerate(rows):
+            row.store(prox(moved[side], side, offset) if prox else moved[side], offset)
+
+    if prox:
+        for offset in range(0, width, LANES):
+            move(offset)
+        both.store_state(prox.norms())
+        return
+    move(0)
+    with builder.if_then(is_positive(builder, step.fast_rate)):  # not in a slow-only epoch
+        for offset in range(LANES, width, LANES):
+            move(offset)
     both.store_state(both.norms_by_algebra())
 
 
-@vectorized(visit_proximal, returns=nothing)
-def _visit_proximal(builder, width, P, i, Q, j, row_state, column_state, z, slow, fast, step):
-    both = _BothRows(builder, P, i, Q, j, row_state, column_state, z, slow, fast, step)
-    p, q = P.row(i, width), Q.row(j, width)
-    element = P.element
-    l1 = [step.row_l1, step.row_l1, step.column_l1, step.column_l1]
-    thresholds = both.rate * gather(builder, l1, element)
-    floor = splat(builder, step.floor, element)
-    zero = floor.full(0.0)
-    squares = {"p": [zero, zero], "q": [zero, zero]}
-    for offset in range(0, width, LANES):
-        group = int(offset >= N_SLOW)
-        x, y = p.load(offset), q.load(offset)
-        keep_p, add_p, keep_q, add_q = both.coefficients(offset)
-        for side, row, moved, lane in (
-            ("p", p, keep_p * x + add_p * y, group),
-            ("q", q, keep_q * y + add_q * x, 2 + group),
-        ):
-            threshold = thresholds.pick([lane] * LANES)
-            new = (moved - moved.minimum(threshold).maximum(-threshold)).maximum(floor)
-            row.store(new, offset)
-            squares[side][group] = new.times_plus(new, squares[side][group])
-    norms = [*sum_pair(*squares["p"]), *sum_pair(*squares["q"])]
-    both.store_state(gather(builder, norms, element))
+class _Prox:
+    """Soft threshold and floor, and the squared norms of what they leave."""
+
+    def __init__(self, builder, rate, step):
+        l1 = [step.row_l1, step.row_l1, step.column_l1, step.column_l1]
+        self.builder, self.element = builder, rate.element
+        self.thresholds = rate * gather(builder, l1, rate.element)
+        self.floor = splat(builder, step.floor, rate.element)
+        self.squares = [self.floor.full(0.0)] * 4
+
+    def __call__(self, x, side, offset):
+        lane = 2 * side + int(offset >= N_SLOW)
+        threshold = self.thresholds.pick([lane] * LANES)
+        x = (x - x.minimum(threshold).maximum(-threshold)).maximum(self.floor)
+        self.squares[lane] = x.times_plus(x, self.squares[lane])
+        return x
+
+    def norms(self):
+        sums = [*sum_pair(*self.squares[:2]), *sum_pair(*self.squares[2:])]
+        return gather(self.builder, sums, self.element)
 
 
 class _BothRows:

@@ -14,7 +14,15 @@ from .._jit import read_only
 from .._simd import Width, aligned_zeros, padded
 from ..backends.base import Backend
 from ..kernels.grid import entry_type, place_rows, take_rows
-from ..kernels.sgd import N_SLOW, N_STATE, Step, settle_rows, sgd_block, sum_losses
+from ..kernels.sgd import (
+    N_SLOW,
+    N_STATE,
+    GradientStep,
+    ProximalStep,
+    settle_rows,
+    sgd_block,
+    sum_losses,
+)
 from ..losses import Loss
 from .base import Floats, Patience, Solution
 from .grid import Bands, Grid, build_grid
@@ -22,7 +30,11 @@ from .schedule import HogWild, LeastUpdated, Rotation
 
 __all__ = ["SCHEDULES", "BlockSGD", "Cells", "Start"]
 
-SCHEDULES = {"fpsg": LeastUpdated, "rotation": Rotation, "hogwild": HogWild}
+SCHEDULES: dict[str, type[LeastUpdated] | type[Rotation] | type[HogWild]] = {
+    "fpsg": LeastUpdated,
+    "rotation": Rotation,
+    "hogwild": HogWild,
+}
 
 ROWS_PER_TASK = 16_384
 ENTRIES_PER_TASK = 500_000
@@ -190,39 +202,27 @@ class BlockSGD:
             converged=converged,
         )
 
-    def _step(self, n_components: int) -> Step:
+    def _step(self, n_components: int) -> GradientStep:
         n_slow = min(N_SLOW, n_components)
         n_fast = n_components - n_slow
-        return Step(
-            slow_rate=self.learning_rate,
-            fast_rate=self.learning_rate,
-            slow_share=1 / n_slow,
-            fast_share=1 / n_fast if n_fast else 0.0,
-            row_l2=self.l2,
-            column_l2=self.l2,
-            row_l1=self.l1,
-            column_l1=self.l1,
-            floor=0.0 if self.nonnegative else -math.inf,
-            proximal=bool(self.l1 > 0 or self.nonnegative),
-        )
+        fast_share = 1 / n_fast if n_fast else 0.0
+        rates = (self.learning_rate, self.learning_rate, 1 / n_slow, fast_share)
+        if not self.l1 and not self.nonnegative:
+            return GradientStep(*rates, self.l2, self.l2)
+        floor = 0.0 if self.nonnegative else -math.inf
+        return ProximalStep(*rates, self.l2, self.l2, self.l1, self.l1, floor)
 
     def _penalty(self, *sides: tuple[float, float]) -> float:
-        return sum(
-            0.5 * self.l2 * squares + self.l1 * absolutes for squares, absolutes in sides
-        )
+        return sum(0.5 * self.l2 * squares + self.l1 * absolutes for squares, absolutes in sides)
 
-    def _placed(
-        self, cells: Cells, row_bands: Bands, column_bands: Bands
-    ) -> npt.NDArray[np.void]:
+    def _placed(self, cells: Cells, row_bands: Bands, column_bands: Bands) -> npt.NDArray[np.void]:
         entries = np.empty(cells.value.size, entry_type(cells.value.dtype))
         entries["row"] = row_bands.place[cells.row]
         entries["column"] = column_bands.place[cells.column]
         entries["value"] = cells.value / cells.value.dtype.type(self.value_unit)
         return read_only(entries)
 
-    def _mean_loss(
-        self, entries: npt.NDArray[np.void], work: _Work, backend: Backend
-    ) -> float:
+    def _mean_loss(self, entries: npt.NDArray[np.void], work: _Work, backend: Backend) -> float:
         runs = _runs(entries.size, ENTRIES_PER_TASK)
         total = math.fsum(backend.map(_sum_losses, runs, (entries, work)))
         return total * self.objective_unit / entries.size
@@ -286,7 +286,7 @@ class _Work:
     """What the tasks of an epoch share."""
 
     loss: Loss
-    step: Step
+    step: GradientStep
     width: Width
     grid: Grid
     rows: _Side
@@ -296,7 +296,8 @@ class _Work:
 def _visit_block(block: int, work: _Work) -> float:
     grid, rows, columns = work.grid, work.rows, work.columns
     return sgd_block(
-        work.loss, work.step, work.width, grid.entries, grid.offsets[block], grid.offsets[block + 1],
+        work.loss, work.step, work.width,
+        grid.entries, grid.offsets[block], grid.offsets[block + 1],
         rows.factors, columns.factors, rows.state, columns.state,
     )  # fmt: skip
 
@@ -317,9 +318,7 @@ def _settle_rows(run: tuple[int, int], side: _Side) -> tuple[float, float]:
 
 def _sum_losses(run: tuple[int, int], shared: Any) -> float:
     entries, work = shared
-    return sum_losses(
-        work.loss, work.width, entries, *run, work.rows.factors, work.columns.factors
-    )
+    return sum_losses(work.loss, work.width, entries, *run, work.rows.factors, work.columns.factors)
 
 
 def _runs(n: int, length: int) -> list[tuple[int, int]]:

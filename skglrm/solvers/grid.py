@@ -21,9 +21,10 @@ ENTRIES_PER_CHUNK = 1_000_000
 class Bands:
     """Ids of one side: where each is placed, and where bands of places begin.
 
-    Places are a random permutation, so that busy ids spread over the bands; ``edges`` (n_bands + 1,)
-    cuts the places into runs with about equal numbers of entries; ``spot`` (n_ids, 2) holds the band
-    and the place of each id, side by side because they are looked up together.
+    Places are a random permutation, so that busy ids spread over the bands; ``edges``
+    (n_bands + 1,) cuts the places into runs with about equal numbers of entries; ``spot``
+    (n_ids, 2) holds the band and the place of each id, side by side because they are looked up
+    together.
     """
 
     spot: npt.NDArray[np.int32]
@@ -137,7 +138,12 @@ def _order_block(block: int, grid: Grid) -> bool:
 
 def _raise_duplicate(grid: Grid, entry: np.void) -> None:
     i, j = grid.row_bands.id_at(entry["row"]), grid.column_bands.id_at(entry["column"])
-    raise ValueError(
-        f"Cell (row {i}, column {j}) occurs more than once among the entries; each observed cell "
-        "must occur once. Combine duplicates first, for instance by their mean or the latest value."
+    raise duplicate_error(i, j)
+
+
+def duplicate_error(row: int, column: int) -> ValueError:
+    """Return the error that names a cell which occurs twice."""
+    return ValueError(
+        f"The cell (row {row}, column {column}) occurs more than once. A cell has one value: "
+        "remove the duplicates, or combine them (last, mean, sum) before."
     )

@@ -133,9 +133,10 @@ class Rotation(Schedule):
 class LeastUpdated(Schedule):
     """The free block with the fewest visits so far, ties at random: FPSG (Zhuang et al. 2013).
 
-    Nobody waits for the slowest block of a stratum, but which blocks are free depends on timing, and
-    so do results with several threads.  An epoch is as many jobs as there are blocks with entries,
-    not an exact pass: a block may run twice and another not at all, and catches up in the next.
+    Nobody waits for the slowest block of a stratum, but which blocks are free depends on timing,
+    and so do results with several threads.  An epoch is as many jobs as there are blocks with
+    entries, not an exact pass: a block may run twice and another not at all, and catches up in the
+    next.
     """
 
     def __init__(self, sizes, seed):
