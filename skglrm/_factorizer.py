@@ -139,8 +139,8 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         rows, cols = _positions("rows", rows), _positions("cols", cols)
         if rows.shape != cols.shape:
             raise ValueError(f"rows and cols differ in length: {rows.size} and {cols.size}.")
-        rows = np.where((rows < 0) | (rows >= len(self.row_factors_)), -1, rows)
-        cols = np.where((cols < 0) | (cols >= self.n_features_in_), -1, cols)
+        rows = _known_or_unseen(rows, len(self.row_factors_))
+        cols = _known_or_unseen(cols, self.n_features_in_)
         out = np.empty(rows.size, self.components_.dtype)
         cells = map(read_only, (rows, cols, self.row_factors_, self.components_.T))
         predict_cells(*cells, out)
@@ -201,7 +201,7 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self)
         n = _check_n(n)
-        pool = None if items is None else self._check_items(items)
+        pool = None if items is None else np.unique(self._check_items(items))
         if isinstance(X, Entries):
             row_at, seen = self._aligned(X)
             W = np.where(row_at[:, None] < 0, 0, self.row_factors_[row_at])
@@ -212,6 +212,8 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             W = self._fold_in(seen.to_csr())
             counts, sums = count_entries(seen.row, seen.value, len(W))
         rows, columns = self._ranking_factors(W, counts, sums)
+        if sp.issparse(X):  # unstored cells have not been seen, whatever they count for
+            seen = read_input(self, X, unstored="missing", reset=False)
         exclude = seen.to_csr() if exclude_seen else None
         best, scores = best_columns(rows, columns, n, exclude=exclude, pool=pool)
         return (best, scores) if return_scores else best
@@ -352,6 +354,14 @@ def _positions(name: str, ids: npt.ArrayLike) -> npt.NDArray[Any]:
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional; got shape {array.shape}.")
     return array
+
+
+def _known_or_unseen(positions: npt.NDArray[Any], n: int) -> npt.NDArray[np.int64]:
+    """Return signed positions, -1 for those outside 0..n."""
+    outside = (positions < 0) | (positions >= n)
+    known = np.where(outside, 0, positions).astype(np.int64)
+    known[outside] = -1
+    return known
 
 
 def _in_range(name: str, ids: npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:

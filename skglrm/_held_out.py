@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from .entries import Entries
 
-__all__ = ["hidden_cells"]
+__all__ = ["drawn_cells", "hidden_cells"]
 
 SHARE = 0.2
 """Share of a row's cells to hide; at least one and never all of two or more."""
@@ -33,6 +33,16 @@ def hidden_cells(entries: Entries) -> npt.NDArray[np.bool_]:
     rank[order] = np.arange(len(entries)) - begins[entries.row[order]]
     n_hidden = np.where(counts > 1, np.maximum(1, np.round(SHARE * counts)), 0)
     return rank < n_hidden[entries.row]
+
+
+def drawn_cells(entries: Entries, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Draw about this share of the entries, cell by cell: (n_entries,) mask.
+
+    Whether a cell is drawn depends on its position in the matrix, not on its place among the
+    entries.
+    """
+    draw = _mix(_mix(entries.row.astype(np.uint64)) ^ entries.col.astype(np.uint64))
+    return _mix(draw ^ np.uint64(seed)) < np.uint64(share * 2.0**64)
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

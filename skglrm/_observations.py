@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
@@ -47,8 +48,8 @@ def read_input(
             f"X has {X.matrix_shape[1]} features, but {name} is expecting "
             f"{estimator.n_features_in_} features as input."
         )
-    known = getattr(estimator, "feature_names_in_", None)
-    if names is not None and known is not None and not np.array_equal(names, known):
+    known = getattr(estimator, "col_ids_", None)
+    if known is not None and X.col_ids is not None and not np.array_equal(X.col_ids, known):
         # As many columns, but others: entries that were numbered on their own.
         raise ValueError(
             f"The columns of X are not those that {name} was fitted on. Number the entries by the "
@@ -67,13 +68,20 @@ def read_matrix(
             "pass Entries(row, col, value); for the rows of a matrix pass np.asarray(X)."
         )
     with unchanged_on_error(estimator):
-        X = validate_data(estimator, readable(X, unstored), reset=reset, **MATRIX)
+        options = MATRIX | ({"dtype": np.float32} if _is_single(X) else {})
+        X = validate_data(estimator, readable(X, unstored), reset=reset, **options)
         entries = observed_cells(X, unstored)
         if reset:
             _check_not_empty(entries, type(estimator).__name__)
     if reset and unstored == "missing" and sp.issparse(X) and not allow_constant:
         _warn_if_constant(entries, type(estimator).__name__)
     return entries
+
+
+def _is_single(X: Any) -> bool:
+    """Whether X is a data frame of float32 columns, whose type scikit-learn may not see."""
+    frame = nw.from_native(X, pass_through=True, eager_only=True)
+    return isinstance(frame, nw.DataFrame) and set(frame.schema.values()) == {nw.Float32}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_array
 
 from ._ids import encode, position_dtype
-from .solvers.grid import duplicate_error
+from .solvers.grid import DuplicateCellError
 
 __all__ = ["Entries"]
 
@@ -475,7 +475,7 @@ def sorted_csr(X: Any) -> Any:
         csr = csr.sorted_indices()  # a copy: the user's matrix stays as it is
     if csr.nnz < X.nnz or not csr.has_canonical_format:
         cells = X.tocoo()
-        raise duplicate_error(*find_duplicate(cells.row, cells.col))
+        raise DuplicateCellError(*find_duplicate(cells.row, cells.col))
     return csr
 
 

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ._factorizer import Factorizer, Floats, count_entries, position_of
-from ._held_out import hidden_cells
+from ._held_out import drawn_cells, hidden_cells
 from ._ids import codes_of, with_new
 from ._jit import read_only
 from ._observations import read_input, read_matrix, unchanged_on_error
@@ -358,14 +358,14 @@ class FPSGFactorizer(Factorizer):
         seed = int(rng.randint(np.iinfo(np.int32).max))
         held_out = None
         if self.early_stopping and max_iter > 1:
-            hidden = np.random.default_rng((seed, 10)).random(len(entries))
-            hidden = hidden < self.validation_fraction
+            hidden = drawn_cells(entries, self.validation_fraction, seed)
             if not 0 < hidden.sum() < hidden.size:
                 raise ValueError(
                     f"Early stopping with validation_fraction={self.validation_fraction} leaves "
                     f"no entries on one side of {len(entries)}. Fit without early_stopping."
                 )
             entries, held_out = entries[~hidden], entries[hidden]
+            held_out.to_csr()  # refuses duplicates, as the solver does among the others
 
         n_rows, n_columns = entries.matrix_shape
         sides = [(entries.row, n_rows), (entries.col, n_columns)]
@@ -424,7 +424,7 @@ class FPSGFactorizer(Factorizer):
         """
         loss = get_loss(self.loss)
         degree = loss.degree if loss.degree is not None else 0.0
-        n_bands, n_threads = self._n_bands(cells)
+        n_bands, n_threads = self._n_bands(cells, is_update=first_epoch > 0)
         solver = BlockSGD(
             loss=loss,
             l2=self.regularization * scale ** (1 - degree),
@@ -458,8 +458,11 @@ class FPSGFactorizer(Factorizer):
             )
         return solution
 
-    def _n_bands(self, cells: Cells) -> tuple[int, int]:
-        """Return bands per side, which do not depend on ``n_jobs``, and how many threads to use."""
+    def _n_bands(self, cells: Cells, is_update: bool) -> tuple[int, int]:
+        """Return bands per side, which do not depend on ``n_jobs``, and how many threads to use.
+
+        A batch of an update may have fewer rows than ``n_blocks``, and makes do with fewer bands.
+        """
         n_threads = effective_threads(self.n_jobs)
         most = min(cells.row_counts.size, cells.column_counts.size)
         if self.n_blocks is None:
@@ -468,12 +471,14 @@ class FPSGFactorizer(Factorizer):
                 # Below two bands per thread, and one, a thread has no choice of blocks.
                 n_threads = min(n_threads, max(1, (n_bands - 1) // 2))
             return n_bands, min(n_threads, n_bands)
-        n_bands = int(self.n_blocks)
+        n_bands = min(int(self.n_blocks), most) if is_update else int(self.n_blocks)
         if n_bands > most:
             raise ValueError(
                 f"n_blocks={n_bands} bands need as many rows and columns, but the smaller side of "
                 f"the data has {most}. Lower n_blocks, or leave it at None."
             )
+        if is_update:
+            n_threads = min(n_threads, max(1, (n_bands - 1) // 2))
         if self.schedule == "fpsg" and n_threads > 1:
             if n_bands < n_threads + 1:
                 raise ValueError(
@@ -635,15 +640,15 @@ def _unit(values: Floats, mean: float) -> float:
     """Return the standard deviation; of constant data the root mean square, or 1 if that is 0."""
     deviation = float(np.sqrt(sum_squared_deviations(read_only(values), mean) / values.size))
     rms = float(np.hypot(mean, deviation))
-    if deviation > 1e-4 * rms:
-        return deviation
-    return rms if rms > 0 else 1.0
+    unit = deviation if deviation > 1e-4 * rms else rms
+    # Rounded, so that it does not depend on the order in which values were summed.
+    return float(np.float32(unit)) or 1.0
 
 
 def _random_factors(
     counts: npt.NDArray[np.int64], k: int, dtype: Any, scale: float, seed: tuple[int, ...]
 ) -> Floats:
-    """Draw uniformly from [0, √(scale/k)), in order of id, so that the start does not depend on the grid."""
+    """Draw from [0, √(scale/k)) in order of id, so that the start does not depend on the grid."""
     factors = np.random.default_rng(seed).random((counts.size, k), dtype=dtype)
     factors *= dtype.type((scale / k) ** 0.5)
     factors[counts == 0] = 0

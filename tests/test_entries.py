@@ -16,7 +16,8 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
-from skglrm.entries import Entries, codes_of
+from skglrm._ids import codes_of
+from skglrm.entries import Entries
 
 NAN = np.nan
 # A stored zero at (0, 2), an empty row, an empty column.
@@ -582,7 +583,7 @@ def test_large_ids_keep_apart():
 
 
 def test_blocks_of_ids_do_not_show(monkeypatch):
-    monkeypatch.setattr("skglrm.entries.BLOCK", 2)
+    monkeypatch.setattr("skglrm._ids.BLOCK", 2)
     for library in LIBRARIES:
         for ids in (["b", "a", "c", "b", "a"], [7, 1, 9, 7, 1]):
             df = frame(library, {"u": ids, "i": range(5), "v": range(5)})

@@ -15,7 +15,6 @@ PAGES = {
 }
 README = PAGES["README.md"]
 WARNINGS = "error,ignore::DeprecationWarning,ignore::PendingDeprecationWarning"
-RATINGS = ROOT.parent / "shared" / "data" / "ml-100k-u.data"
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -80,9 +79,9 @@ def test_own_loss_obeys_the_laws(tmp_path):
     assert "obeys" in run(str(ROOT / "examples" / "own_loss.py"), cwd=tmp_path)
 
 
-@pytest.mark.skipif(not RATINGS.exists(), reason="needs u.data of MovieLens 100K")
-def test_grid_search_on_movielens_finds_a_good_model(tmp_path):
-    said = run(str(ROOT / "examples" / "movielens_grid_search.py"), cwd=tmp_path)
+def test_grid_search_on_movielens_finds_a_good_model(shared_data, tmp_path):
+    ratings = shared_data / "ml-100k-u.data"
+    said = run(str(ROOT / "examples" / "movielens_grid_search.py"), str(ratings), cwd=tmp_path)
     (error,) = re.findall(r"ratings held out: (\d\.\d+)", said)
     assert float(error) < 0.92
     assert (tmp_path / "movielens_grid_search.png").exists()

@@ -49,7 +49,7 @@ def name_of(check):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """As many bands as the data allow: the checks' data would fit in one block, so in one thread."""
+    """As many bands as the data allow: those of the checks would fit in one, for one thread."""
     monkeypatch.setattr("skglrm.fpsg.ENTRIES_PER_BLOCK", 1)
 
 

@@ -7,6 +7,7 @@ fits is safe, and Linux, macOS and Windows behave alike.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 
 import joblib
 from joblib.parallel import get_active_backend
@@ -23,10 +24,12 @@ def effective_threads(n_jobs: int | None) -> int:
     this process may use.  Below another level of joblib parallelism negative numbers mean 1,
     because the outer level has dealt the processors out already.
     """
+    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral)):
+        raise TypeError(f"n_jobs must be an integer or None. Got {n_jobs!r} instead.")
     nested = getattr(get_active_backend()[0], "nesting_level", 0) or 0
     if n_jobs is not None and n_jobs < 0 and nested > 0:
         return 1
-    return max(1, min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count() * 4))
+    return joblib.effective_n_jobs(n_jobs)
 
 
 class ThreadsBackend(Backend):

@@ -12,7 +12,8 @@ in each group,
     \qquad G \leftarrow G + \operatorname{mean}\,(\lambda p - z q)^2
 
 and likewise for q with η̃ = η₀/√H, λ̃ and the old p.  Written as :math:`p \leftarrow \alpha p +
-\beta q` with α = 1 − ηλ and β = ηz, nothing but three inner products is needed of the vectors:
+\beta q` with α = max(1 − ηλ, 0), which keeps a strong penalty from overshooting zero, and β = ηz,
+nothing but three inner products is needed of the vectors:
 
 .. math::
 
@@ -179,7 +180,7 @@ def visit(width, P, i, Q, j, row_state, column_state, z, slow, fast, step):
         for g, (dims, learning_rate, share) in enumerate(groups):
             rate = learning_rate / np.sqrt(state[4 + g] + state[g])
             gradient = l2 * own[dims] - z * other[dims]
-            moved = own[dims] - rate * gradient
+            moved = max(1 - rate * l2, 0) * own[dims] + rate * z * other[dims]
             if proximal:
                 moved = np.maximum(moved - np.clip(moved, -rate * l1, rate * l1), step.floor)
             row[dims] = moved
@@ -273,7 +274,7 @@ class _BothRows:
         self.shares = gather(builder, [step.slow_share, step.fast_share] * 2, element)
         total = at_start[0].pick((0, 1, 2, 3), at_start[1]) + self.increments
         self.rate = gather(builder, rates, element) / total.sqrt()
-        self.keep = 1.0 - self.rate * l2
+        self.keep = (1.0 - self.rate * l2).maximum(0.0)
         self.add = self.rate * z
         self.squared_gradients = self._norms_of(-l2, z)
 

@@ -25,7 +25,7 @@ from ..kernels.sgd import (
 )
 from ..losses import Loss
 from .base import Floats, Patience, Solution
-from .grid import Bands, Grid, build_grid
+from .grid import Bands, DuplicateCellError, Grid, build_grid
 from .schedule import HogWild, LeastUpdated, Rotation
 
 __all__ = ["SCHEDULES", "BlockSGD", "Cells", "Start"]
@@ -116,9 +116,11 @@ class BlockSGD:
         """
         if cells.column_counts.size > cells.row_counts.size:
             # The longer side streams through the cache, the shorter one stays in it.
-            mirrored = self._solve(
-                cells.transposed(), start.transposed(), backend, held_out and held_out.transposed()
-            )
+            mirror = held_out and held_out.transposed()
+            try:
+                mirrored = self._solve(cells.transposed(), start.transposed(), backend, mirror)
+            except DuplicateCellError as error:
+                raise DuplicateCellError(error.column, error.row) from None
             return replace(
                 mirrored,
                 row_factors=mirrored.column_factors,
@@ -151,7 +153,8 @@ class BlockSGD:
             root, backend,
         )  # fmt: skip
         validation = None if held_out is None else self._placed(held_out, row_bands, column_bands)
-        rows.settle(backend), columns.settle(backend)
+        for side in (rows, columns):
+            side.settle(backend)
         n_components = start.row_factors.shape[1]
         step = self._step(n_components)
         work = _Work(self.loss, step, Width(padded(n_components)), grid, rows, columns)

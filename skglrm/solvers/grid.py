@@ -12,7 +12,7 @@ from .._jit import read_only
 from ..backends.base import Backend
 from ..kernels.grid import count_blocks, entry_type, order_block, scatter_blocks
 
-__all__ = ["Bands", "Grid", "build_grid"]
+__all__ = ["Bands", "DuplicateCellError", "Grid", "build_grid"]
 
 ENTRIES_PER_CHUNK = 1_000_000
 
@@ -138,12 +138,15 @@ def _order_block(block: int, grid: Grid) -> bool:
 
 def _raise_duplicate(grid: Grid, entry: np.void) -> None:
     i, j = grid.row_bands.id_at(entry["row"]), grid.column_bands.id_at(entry["column"])
-    raise duplicate_error(i, j)
+    raise DuplicateCellError(i, j)
 
 
-def duplicate_error(row: int, column: int) -> ValueError:
-    """Return the error that names a cell which occurs twice."""
-    return ValueError(
-        f"The cell (row {row}, column {column}) occurs more than once. A cell has one value: "
-        "remove the duplicates, or combine them (last, mean, sum) before."
-    )
+class DuplicateCellError(ValueError):
+    """A cell occurs twice."""
+
+    def __init__(self, row: int, column: int):
+        self.row, self.column = row, column
+        super().__init__(
+            f"The cell (row {row}, column {column}) occurs more than once. A cell has one value: "
+            "remove the duplicates, or combine them (last, mean, sum) before."
+        )
