@@ -7,6 +7,7 @@ backends run these serial kernels side by side, so no threading layer can abort 
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from numba import njit
 
@@ -16,11 +17,12 @@ kernel = njit(
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a view that cannot be written to: how kernels are given what they only read.
+    """Return a contiguous view that cannot be written to: how kernels are given what they read.
 
-    Numba compiles a kernel anew for read-only arrays, such as memory maps; if all inputs are, there
-    is one version.  A kernel that writes where it should not then fails to compile.
+    Numba compiles a kernel anew for strided and for read-only arrays, such as memory maps; if all
+    inputs are alike, there is one version.  A kernel that writes where it should not then fails to
+    compile.  A copy is made only of strided arrays.
     """
-    view = array.view()
+    view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view

@@ -36,9 +36,9 @@ Three decisions, each of which cures a failure that is silent or far from its ca
    digest an edited loss would silently run its old machine code.
 3. Types are memoised per class: a call costs 3-5 microseconds instead of 18.
 
-Known limits.  The digest sees ``exp`` and ``math.exp`` by name but not the *value* of a module
-attribute such as ``config.slope``.  Functions that a method calls must be jitted, as for any numba
-code.  The imports from ``numba.core`` are not public API: the subprocess tests of compile time
+Known limits.  Of a module's attributes the digest sees numbers, strings and jitted functions that
+are read as ``module.name``.  Functions that a method calls must be jitted, as for any numba code.
+The imports from ``numba.core`` are not public API: the subprocess tests of compile time
 guard them on every supported numba.
 """
 
@@ -47,8 +47,10 @@ import hashlib
 import inspect
 import pickle
 from dataclasses import fields, is_dataclass
+from numbers import Integral, Real
 from types import CodeType, ModuleType
 
+import numpy as np
 from numba import types
 from numba.core import cgutils
 from numba.core.registry import CPUDispatcher
@@ -125,18 +127,31 @@ class RegularizerType(RecordType):
 
 @typeof_impl.register(Record)
 def _typeof_record(record, context):
-    nested = tuple(
-        (f.name, _typeof_record(value, context))
-        for f in fields(record)
-        if isinstance(value := getattr(record, f.name), Record)
-    )
-    return _type_of_class(type(record), nested)
+    cls = type(record)
+    if not (is_dataclass(cls) and cls.__dataclass_params__.frozen):
+        raise TypeError(f"{cls.__qualname__} must be decorated with @dataclass(frozen=True).")
+    nested = []
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, Record):
+            nested.append((field.name, _typeof_record(value, context)))
+        else:
+            _check_number(cls, field, value)
+    return _type_of_class(cls, tuple(nested))
+
+
+def _check_number(cls, field, value):
+    # Here, because an error while numba reads a value off the record would come too late.
+    wanted = {types.int64: Integral, types.boolean: bool | np.bool_}
+    if not isinstance(value, wanted.get(_scalar_type(cls, field), Real)):
+        raise TypeError(
+            f"Field {field.name!r} of {cls.__qualname__} is declared {field.type!r}, but holds "
+            f"{value!r}."
+        )
 
 
 @functools.cache
 def _type_of_class(cls, nested):
-    if not (is_dataclass(cls) and cls.__dataclass_params__.frozen):
-        raise TypeError(f"{cls.__qualname__} must be decorated with @dataclass(frozen=True).")
     known = dict(nested)
     members = tuple((f.name, known.get(f.name) or _scalar_type(cls, f)) for f in fields(cls))
     name = f"{cls.__module__}.{cls.__qualname__}#{_digest(cls)}{members}"
@@ -175,8 +190,7 @@ def _fingerprint(function, seen):
     if function in seen:
         return b""
     parts = [_code_bytes(function.__code__)]
-    outer = inspect.getclosurevars(function)
-    for name, value in sorted({**outer.globals, **outer.nonlocals}.items()):
+    for name, value in sorted(_read_by(function).items()):
         parts.append(name.encode())
         if inspect.isfunction(value) or isinstance(value, CPUDispatcher):
             parts.append(_fingerprint(value, (*seen, function)))
@@ -185,6 +199,26 @@ def _fingerprint(function, seen):
         else:  # scalars and arrays by value; builtins, ufuncs and classes by qualified name
             parts.append(pickle.dumps(value, protocol=4))
     return b"\0".join(parts)
+
+
+def _read_by(function):
+    """Return what a function, and the functions inside it, read from outside, by name."""
+    names, codes = set(), [function.__code__]
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [const for const in code.co_consts if isinstance(const, CodeType)]
+    read = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    modules = {name: value for name, value in read.items() if isinstance(value, ModuleType)}
+    for module_name, module in modules.items():
+        for name in names & vars(module).keys():
+            value = getattr(module, name)
+            if isinstance(value, CPUDispatcher | float | int | str):
+                read[f"{module_name}.{name}"] = value
+    cells = function.__closure__ or ()
+    return read | dict(
+        zip(function.__code__.co_freevars, (c.cell_contents for c in cells), strict=True)
+    )
 
 
 def _code_bytes(code):

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._factorizer import Factorizer, Floats, count_entries, position_of
 from ._held_out import drawn_cells, hidden_cells
-from ._ids import codes_of, with_new
+from ._ids import codes_of, position_dtype, with_new
 from ._jit import read_only
 from ._observations import read_input, read_matrix, unchanged_on_error
 from ._parameters import check_choice, check_flag, check_integer, check_real
@@ -512,7 +512,8 @@ class FPSGFactorizer(Factorizer):
             column_at, col_ids, n_columns = _grown(
                 "column", X.matrix_shape[1], X.col_ids, self.col_ids_, self.n_features_in_
             )
-            row, col = row_at[X.row], column_at[X.col]
+            dtype = position_dtype((n_rows, n_columns))
+            row, col = row_at.astype(dtype)[X.row], column_at.astype(dtype)[X.col]
         else:
             if self.row_ids_ is not None:
                 raise ValueError(
@@ -671,7 +672,7 @@ def _ranks(ids: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int32]:
 
 def _kept(matrix: sp.csr_array, keep: npt.NDArray[np.bool_]) -> sp.csr_array:
     """Return the matrix with some of its stored entries only."""
-    indptr = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr]
+    indptr = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr].astype(matrix.indptr.dtype)
     return sp.csr_array((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)
 
 

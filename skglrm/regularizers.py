@@ -71,7 +71,8 @@ class L2(Regularizer):
 
     strength: float = 1.0
 
-    __post_init__ = _check_strength
+    def __post_init__(self):
+        _check_strength(self)
 
     def value(self, x):  # noqa: D102
         total = 0.0
@@ -97,7 +98,8 @@ class L1(Regularizer):
 
     strength: float = 1.0
 
-    __post_init__ = _check_strength
+    def __post_init__(self):
+        _check_strength(self)
 
     def value(self, x):  # noqa: D102
         total = 0.0

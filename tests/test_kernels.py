@@ -21,7 +21,7 @@ from skglrm.kernels.grid import (
     take_rows,
 )
 from skglrm.kernels.least_squares import solve_rows, solve_rows_proximal
-from skglrm.kernels.predictions import predict_cells
+from skglrm.kernels.predictions import predict_cells, total_loss
 from skglrm.kernels.sgd import (
     N_SLOW,
     N_STATE,
@@ -153,7 +153,8 @@ def naive_visits(loss, step, cells, P, Q, G, H):
                 (Q, H, j, q, p, step.column_l2, column_l1),
             ):
                 eta, gamma = eta0 / np.sqrt(S[x, g]), l2 * own[D] - z * other[D]
-                new = own[D] - eta * gamma
+                # As in the design, but a strong penalty does not overshoot zero.
+                new = own[D] - eta * gamma if eta * l2 < 1 else eta * z * other[D]
                 new = np.sign(new) * np.maximum(np.abs(new) - eta * l1, 0.0)
                 X[x, D] = np.maximum(new, floor)
                 S[x, g] += np.mean(gamma**2) if eta0 else 0.0
@@ -182,7 +183,7 @@ def assert_close(problem, total, expected, dtype, growth=1.0):
 @pytest.mark.parametrize(
     ("k", "dtype"),
     [(k, np.float32) for k in (1, 3, 8, 10, 16, 33, 64, 130)]
-    + [(k, np.float64) for k in (8, 10, 130)],
+    + [(k, np.float64) for k in (3, 10, 130)],
 )
 def test_visits_are_the_published_update(k, dtype, make_step):
     problem = Problem.random(k, dtype)
@@ -192,8 +193,9 @@ def test_visits_are_the_published_update(k, dtype, make_step):
 
 
 @pytest.mark.parametrize("make_step", [plain, proximal])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("loss", [Huber(0.5), Leaning()], ids=repr)
+@pytest.mark.parametrize(
+    ("loss", "dtype"), [(Huber(0.5), np.float32), (Leaning(), np.float64)], ids=repr
+)
 def test_visits_are_the_published_update_for_any_loss(loss, dtype, make_step):
     problem = Problem.random(10, dtype)
     expected = naive(problem, loss, make_step(10))
@@ -253,7 +255,7 @@ def test_each_visit_sees_what_the_one_before_wrote(dtype, make_step):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("make_step", [plain, proximal])
-@pytest.mark.parametrize("k", [1, 3, 10, 33])
+@pytest.mark.parametrize("k", [1, 3, 10])
 def test_padding_stays_zero(k, dtype, make_step):
     problem = Problem.random(k, dtype)
     steps = [make_step(k)]
@@ -310,6 +312,31 @@ def test_a_block_without_entries_changes_nothing(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("make_step", [plain, proximal])
+def test_a_strong_penalty_does_not_overshoot_zero(dtype, make_step):
+    # 1 - ηλ would be -4: without a gradient of the loss, the row becomes zero instead.
+    step = replace(make_step(16), row_l2=50.0, column_l2=50.0)
+    if make_step is proximal:
+        step = replace(step, floor=-np.inf)
+    for kernel in (sgd_block, in_python(sgd_block)):
+        problem = Problem.random(16, dtype)
+        i, j, _ = problem.cells[0]
+        problem.P[:, N_SLOW:] = 0.0
+        problem.Q[:, :N_SLOW] = 0.0  # orthogonal, so that 0 is the prediction
+        for factors, state in (
+            (problem.P, problem.row_state),
+            (problem.Q, problem.column_state),
+        ):
+            settle_rows(factors, state, np.ones(len(factors)), 0, len(factors))
+        problem.cells = [(i, j, 0.0)]
+        squares = 50.0**2 * (problem.P[i, :N_SLOW].astype(np.float64) ** 2).mean()
+        assert problem.visit(Quadratic(), step, kernel=kernel) == 0.0
+        assert not problem.P[i].any()
+        assert not problem.Q[j].any()
+        assert problem.row_state[i, 0] == pytest.approx(squares, rel=5 * PRECISION[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make_step", [plain, proximal])
 def test_rows_carry_their_squared_norms(dtype, make_step):
     problem = Problem.random(16, dtype)
     problem.visit(Quadratic(), make_step(16))
@@ -320,7 +347,7 @@ def test_rows_carry_their_squared_norms(dtype, make_step):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("k", [3, 10, 33])
+@pytest.mark.parametrize("k", [3, 33])
 @pytest.mark.parametrize("loss", [Quadratic(), Huber(0.5)], ids=repr)
 def test_sum_losses_is_the_sum_of_losses(loss, k, dtype):
     problem = Problem.random(k, dtype)
@@ -737,3 +764,11 @@ def test_long_inner_products_keep_their_digits_in_float32():
     out, zero = np.zeros(1, np.float32), np.zeros(1, np.int64)
     predict_cells(*map(read_only, (zero, zero, ones, np.ones_like(ones))), out)
     assert out == np.float32(1e8 + 19_999)
+
+
+@pytest.mark.parametrize("loss", [Quadratic(), Huber(0.5)], ids=repr)
+def test_total_loss_is_the_sum_of_losses(loss):
+    u, a = np.random.default_rng(6).normal(size=(2, 50))
+    expected = sum(loss.value(*pair) for pair in zip(u.tolist(), a.tolist(), strict=True))
+    for kernel in (total_loss, in_python(total_loss)):
+        assert kernel(loss, read_only(u), read_only(a)) == pytest.approx(expected, rel=1e-12)

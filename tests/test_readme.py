@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import skglrm
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     path.name: path.read_text(encoding="utf-8")
@@ -22,10 +24,16 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def run(*arguments: str, cwd: Path) -> str:
+    environment = {
+        "MPLBACKEND": "Agg",
+        "PYTHONPATH": str(Path(skglrm.__file__).parents[1]),  # what these tests import
+        "PYTHONUTF8": "1",
+        "PYTHONWARNINGS": WARNINGS,
+    }
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
-        env={**os.environ, "MPLBACKEND": "Agg", "PYTHONUTF8": "1", "PYTHONWARNINGS": WARNINGS},
+        env={**os.environ, **environment},
         capture_output=True,
         encoding="utf-8",
     )

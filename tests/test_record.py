@@ -201,9 +201,6 @@ class NoDataclass(Loss):
         pytest.param(
             NoDataclass(),
             id="plain",
-            marks=pytest.mark.xfail(
-                reason="dataclasses.fields complains first, and says neither who nor what to do"
-            ),
         ),
     ],
 )
@@ -238,14 +235,12 @@ def test_a_value_that_is_no_number_fails_and_does_not_crash(weight):
 
 
 @compiled_only
-@pytest.mark.xfail(reason="the fields after it clear the error: -1 times x is returned")
 def test_a_value_that_is_no_number_fails_whichever_field_it_is_in():
     with pytest.raises(TypeError):
         weigh(Settings("heavy", 1, True), 1.0)
 
 
 @compiled_only
-@pytest.mark.xfail(reason="1.5 is taken for 1")
 def test_a_fraction_is_not_taken_for_an_integer():
     with pytest.raises(TypeError):
         weigh(Settings(1.0, 1.5, False), 1.0)
@@ -342,9 +337,6 @@ def type_name(old: str = "", new: str = "", expression: str = "Own()") -> str:
         pytest.param(
             "STEEP = 8.0",
             "STEEP = 8.5",
-            marks=pytest.mark.xfail(
-                reason="inspect.getclosurevars does not look into functions within functions"
-            ),
         ),
     ],
 )

@@ -21,7 +21,6 @@ REGULARIZERS = [
     Sum(L1(0.3), NonNegative()),
     Sum(L2(0.7), NonNegative()),
     Sum(NonNegative(), L2(0.7)),
-    Sum(Sum(L1(0.3), L2(2.0)), NonNegative()),
     Sum(L1(0.3), Sum(L2(2.0), NonNegative())),
 ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
+from typing import Any
 
 import joblib
 from joblib.parallel import get_active_backend
@@ -17,7 +18,7 @@ from .base import Backend
 __all__ = ["ThreadsBackend", "effective_threads"]
 
 
-def effective_threads(n_jobs: int | None) -> int:
+def effective_threads(n_jobs: Any) -> int:
     """Return the number of threads that scikit-learn's ``n_jobs`` means here.
 
     ``None`` is 1 unless a ``joblib.parallel_config`` context says otherwise, -1 all processors that
@@ -29,7 +30,8 @@ def effective_threads(n_jobs: int | None) -> int:
     nested = getattr(get_active_backend()[0], "nesting_level", 0) or 0
     if n_jobs is not None and n_jobs < 0 and nested > 0:
         return 1
-    return joblib.effective_n_jobs(n_jobs)
+    # More threads than that could only wait for each other.
+    return min(joblib.effective_n_jobs(n_jobs), 4 * joblib.cpu_count())
 
 
 class ThreadsBackend(Backend):
