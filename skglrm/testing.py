@@ -356,8 +356,8 @@ def check_regularizer(regularizer: Regularizer) -> None:
     - *projection*: if ``value`` is always 0 or infinite, prox does nothing the second time, and the
       step does not matter.
     - *three points*, for a convex regularizer r with ξ = prox(z) and any u:
-      :math:`r(\xi) - r(u) \le (\|u - z\|^2 - \|u - \xi\|^2 - \|\xi - z\|^2) / (2\,step)`, which says
-      that ``prox`` is the proximal map of ``value``.
+      :math:`r(\xi) - r(u) \le (\|u - z\|^2 - \|u - \xi\|^2 - \|\xi - z\|^2) / (2\,step)`, which
+      says that ``prox`` is the proximal map of ``value``.
     - *minimum*, for the others: no point of a fine grid (in one and two dimensions), and none of a
       random sample (in more), has less :math:`r(u) + \|u - z\|^2 / (2\,step)` than ξ.
     - *small step*: from a row of finite value a tiny step goes nowhere.
