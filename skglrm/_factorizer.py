@@ -212,8 +212,8 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             W = self._fold_in(seen.to_csr())
             counts, sums = count_entries(seen.row, seen.value, len(W))
         rows, columns = self._ranking_factors(W, counts, sums)
-        if sp.issparse(X):  # unstored cells have not been seen, whatever they count for
-            seen = read_input(self, X, unstored="missing", reset=False)
+        if sp.issparse(X) and self.unstored == "zero":  # zeros for the fit, but not seen
+            seen = read_input(self, X.tocsr(), unstored="missing", reset=False)
         exclude = seen.to_csr() if exclude_seen else None
         best, scores = best_columns(rows, columns, n, exclude=exclude, pool=pool)
         return (best, scores) if return_scores else best

@@ -36,13 +36,15 @@ def hidden_cells(entries: Entries) -> npt.NDArray[np.bool_]:
 
 
 def drawn_cells(entries: Entries, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Draw about this share of the entries, cell by cell: (n_entries,) mask.
+    """Draw this share of the entries, at least one of them and never all: (n_entries,) mask.
 
     Whether a cell is drawn depends on its position in the matrix, not on its place among the
     entries.
     """
     draw = _mix(_mix(entries.row.astype(np.uint64)) ^ entries.col.astype(np.uint64))
-    return _mix(draw ^ np.uint64(seed)) < np.uint64(share * 2.0**64)
+    draw = _mix(draw ^ np.uint64(seed))
+    n_drawn = min(max(1, round(share * draw.size)), draw.size - 1)
+    return draw < np.partition(draw, n_drawn)[n_drawn]
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -48,7 +48,7 @@ def read_input(
             f"X has {X.matrix_shape[1]} features, but {name} is expecting "
             f"{estimator.n_features_in_} features as input."
         )
-    known = getattr(estimator, "col_ids_", None)
+    known = getattr(estimator, "col_ids_", getattr(estimator, "feature_names_in_", None))
     if known is not None and X.col_ids is not None and not np.array_equal(X.col_ids, known):
         # As many columns, but others: entries that were numbered on their own.
         raise ValueError(

@@ -358,12 +358,12 @@ class FPSGFactorizer(Factorizer):
         seed = int(rng.randint(np.iinfo(np.int32).max))
         held_out = None
         if self.early_stopping and max_iter > 1:
-            hidden = drawn_cells(entries, self.validation_fraction, seed)
-            if not 0 < hidden.sum() < hidden.size:
+            if len(entries) < 2:
                 raise ValueError(
                     f"Early stopping with validation_fraction={self.validation_fraction} leaves "
                     f"no entries on one side of {len(entries)}. Fit without early_stopping."
                 )
+            hidden = drawn_cells(entries, self.validation_fraction, seed)
             entries, held_out = entries[~hidden], entries[hidden]
             held_out.to_csr()  # refuses duplicates, as the solver does among the others
 

@@ -187,7 +187,6 @@ def test_scikit_learn_lives_in_the_upper_layer(module):
 def test_lower_layers_need_little(module):
     allowed = {
         "_jit": {"numba", "numpy", "typing"},
-        "_record": {"dataclasses", "functools", "hashlib", "inspect", "numba", "pickle", "types"},
         "losses": {"__future__", "dataclasses", "math", "numpy", "typing"},
         "regularizers": {"__future__", "dataclasses", "math", "numpy", "typing"},
         "kernels": {"__future__", "dataclasses", "math", "numpy", "typing"},

@@ -520,6 +520,14 @@ def test_the_kept_factors_have_the_validation_loss_of_the_best_iteration(fractio
     assert loss == pytest.approx(min(model.validation_curve_), rel=1e-9)
 
 
+@pytest.mark.parametrize("n_cells", [2, 5, 10, 30])
+def test_early_stopping_finds_cells_to_hold_out_however_few_there_are(n_cells):
+    cells = Entries(np.arange(n_cells), np.arange(n_cells) % 3, np.arange(n_cells))
+    for seed in range(20):
+        model = make(early_stopping=True, random_state=seed, max_iter=2).fit(cells)
+        assert len(model.validation_curve_) == 2
+
+
 def test_early_stopping_helps_where_noise_is_learned():
     model, train, test = noisy()
     stopped = model.fit(train).score(test)
