@@ -1022,13 +1022,14 @@ def test_the_first_partial_fit_is_a_fit_of_one_iteration():
     assert make(early_stopping=True).partial_fit(train).validation_curve_ == []
 
 
+@pytest.mark.parametrize("n_components", [4, 13])
 @pytest.mark.parametrize("schedule", ["rotation", "fpsg"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_epochs_may_be_run_one_by_one(schedule, dtype):
+def test_epochs_may_be_run_one_by_one(schedule, dtype, n_components):
     train, _ = planted(dtype=dtype)
-    n_blocks = 4 if schedule == "rotation" else 1
-    whole = make(schedule=schedule, n_blocks=n_blocks, max_iter=5).fit(train)
-    parts = make(schedule=schedule, n_blocks=n_blocks, max_iter=3).fit(train)
+    params = {"schedule": schedule, "n_blocks": 4 if schedule == "rotation" else 1}
+    whole = make(n_components, max_iter=5, **params).fit(train)
+    parts = make(n_components, max_iter=3, **params).fit(train)
     parts.partial_fit(train).partial_fit(train)
     tolerance = {"rtol": 1e-3, "atol": 1e-4} if dtype == np.float32 else {"rtol": 1e-7}
     np.testing.assert_allclose(parts.components_, whole.components_, **tolerance)

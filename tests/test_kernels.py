@@ -182,8 +182,7 @@ def assert_close(problem, total, expected, dtype, growth=1.0):
 @pytest.mark.parametrize("make_step", [plain, proximal])
 @pytest.mark.parametrize(
     ("k", "dtype"),
-    [(k, np.float32) for k in (1, 3, 8, 10, 16, 33, 64, 130)]
-    + [(k, np.float64) for k in (3, 10, 130)],
+    [(k, np.float32) for k in (1, 3, 8, 10, 16, 33, 64, 130)] + [(k, np.float64) for k in (3, 10)],
 )
 def test_visits_are_the_published_update(k, dtype, make_step):
     problem = Problem.random(k, dtype)
@@ -344,6 +343,14 @@ def test_rows_carry_their_squared_norms(dtype, make_step):
         squares = X.astype(np.float64) ** 2
         norms = np.column_stack([squares[:, :N_SLOW].sum(1), squares[:, N_SLOW:].sum(1)])
         np.testing.assert_allclose(state[:, 2:4], norms, rtol=50 * PRECISION[dtype], atol=1e-6)
+
+
+def test_squared_norms_do_not_drift_in_an_epoch_of_a_busy_row():
+    problem = Problem.random(16, np.float32, n=30_000, shape=(3, 3))
+    problem.visit(Quadratic(), plain(16))
+    squares = problem.P.astype(np.float64) ** 2
+    norms = np.column_stack([squares[:, :N_SLOW].sum(1), squares[:, N_SLOW:].sum(1)])
+    np.testing.assert_allclose(problem.row_state[:, 2:4], norms, rtol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -595,11 +602,11 @@ def test_rows_are_placed_and_taken_back(dtype):
     source, place = rng.normal(size=(9, 5)).astype(dtype), rng.permutation(9).astype(np.int32)
     target, back = np.zeros((9, 8), dtype), np.zeros((9, 5), dtype)
     for run in ((0, 4), (4, 9)):
-        place_rows(read_only(source), place, dtype(0.5), *run, target)
-    np.testing.assert_array_equal(target[place, :5], dtype(0.5) * source)
-    assert not target[:, 5:].any()
+        place_rows(read_only(source), place, dtype(0.5), 2, 1, *run, target)
+    np.testing.assert_array_equal(target[place][:, [0, 1, 3, 4, 5]], dtype(0.5) * source)
+    assert not target[:, 2].any() and not target[:, 6:].any()
     for run in ((0, 4), (4, 9)):
-        take_rows(target, place, dtype(2.0), *run, back)
+        take_rows(target, place, dtype(2.0), 2, 1, *run, back)
     np.testing.assert_array_equal(back, source)
 
 

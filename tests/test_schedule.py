@@ -1,5 +1,6 @@
 """Schedules hand out blocks that do not conflict, each as often as the others, to anybody."""
 
+import queue
 import threading
 from collections import Counter
 
@@ -173,6 +174,28 @@ def test_rotation_waits_until_a_stratum_is_back():
         schedule.give(block)
     waiting.join(10)
     assert fourth[0] not in stratum
+
+
+@pytest.mark.parametrize("kind", [Rotation, LeastUpdated])
+def test_all_who_wait_are_woken(kind):
+    schedule = kind(np.ones((2, 2), np.int64), seed=0)
+    schedule.begin(0)
+    held = [schedule.take(), schedule.take()]
+    answers = queue.Queue()
+    threads = [
+        threading.Thread(target=lambda: answers.put(schedule.take()), daemon=True) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(0.02)  # let them wait
+    for block in held:
+        schedule.give(block)
+    taken = [answers.get(timeout=10), answers.get(timeout=10)]
+    assert None not in taken
+    for block in taken:
+        schedule.give(block)
+    assert answers.get(timeout=10) is None
 
 
 @pytest.mark.parametrize("n_threads", [1, 4])

@@ -130,19 +130,19 @@ def _take_turns(begins):
 
 
 @kernel
-def place_rows(source, place, unit, start, stop, target):
+def place_rows(source, place, unit, cut, gap, start, stop, target):
     """Write rows start..stop of source (n, k), times ``unit``, to the rows ``place`` of target.
 
-    ``target`` may have more columns than ``source``.
+    Columns from ``cut`` on go ``gap`` places further to the right.
     """
     for i in range(start, stop):
         for d in range(source.shape[1]):
-            target[place[i], d] = unit * source[i, d]
+            target[place[i], d + gap * (d >= cut)] = unit * source[i, d]
 
 
 @kernel
-def take_rows(source, place, unit, start, stop, target):
-    """Write the rows ``place`` of source, times ``unit``, to rows start..stop of target (n, k)."""
+def take_rows(source, place, unit, cut, gap, start, stop, target):
+    """Undo ``place_rows``: write to rows start..stop of target (n, k), times ``unit``."""
     for i in range(start, stop):
         for d in range(target.shape[1]):
-            target[i, d] = unit * source[place[i], d]
+            target[i, d] = unit * source[place[i], d + gap * (d >= cut)]

@@ -157,7 +157,7 @@ class BlockSGD:
             side.settle(backend)
         n_components = start.row_factors.shape[1]
         step = self._step(n_components)
-        work = _Work(self.loss, step, Width(padded(n_components)), grid, rows, columns)
+        work = _Work(self.loss, step, Width(_width(n_components)), grid, rows, columns)
 
         patience = Patience(self.tol, self.n_iter_no_change if held_out else 1)
         loss_curve: list[float] = []
@@ -165,7 +165,7 @@ class BlockSGD:
         best = best_iter = None
         converged = False
         for epoch in range(self.max_iter):
-            slow_only = epoch == 0 and self.slow_first and n_components > N_SLOW and not self.l1
+            slow_only = epoch == 0 and self.slow_first and n_components > 1 and not self.l1
             work.step = replace(step, fast_rate=0.0, fast_share=0.0) if slow_only else step
             schedule.begin(self.first_epoch + epoch)
             results = backend.sweep(_visit_block, schedule, work)
@@ -206,7 +206,7 @@ class BlockSGD:
         )
 
     def _step(self, n_components: int) -> GradientStep:
-        n_slow = min(N_SLOW, n_components)
+        n_slow = _n_slow(n_components)
         n_fast = n_components - n_slow
         fast_share = 1 / n_fast if n_fast else 0.0
         rates = (self.learning_rate, self.learning_rate, 1 / n_slow, fast_share)
@@ -255,7 +255,7 @@ class _Side:
     ) -> _Side:
         n, n_components = factors.shape
         side = cls(
-            aligned_zeros((n, padded(n_components)), factors.dtype),
+            aligned_zeros((n, _width(n_components)), factors.dtype),
             aligned_zeros((n, N_STATE), factors.dtype),
             np.empty(n),
             bands,
@@ -307,12 +307,14 @@ def _visit_block(block: int, work: _Work) -> float:
 
 def _place_rows(run: tuple[int, int], shared: Any) -> None:
     factors, unit, side = shared
-    place_rows(factors, side.bands.place, unit, *run, side.factors)
+    cut, gap = _cut(factors.shape[1])
+    place_rows(factors, side.bands.place, unit, cut, gap, *run, side.factors)
 
 
 def _take_rows(run: tuple[int, int], shared: Any) -> None:
     side, unit, out = shared
-    take_rows(side.factors, side.bands.place, unit, *run, out)
+    cut, gap = _cut(out.shape[1])
+    take_rows(side.factors, side.bands.place, unit, cut, gap, *run, out)
 
 
 def _settle_rows(run: tuple[int, int], side: _Side) -> tuple[float, float]:
@@ -322,6 +324,22 @@ def _settle_rows(run: tuple[int, int], side: _Side) -> tuple[float, float]:
 def _sum_losses(run: tuple[int, int], shared: Any) -> float:
     entries, work = shared
     return sum_losses(work.loss, work.width, entries, *run, work.rows.factors, work.columns.factors)
+
+
+def _n_slow(n_components: int) -> int:
+    """Return the size of the slow group: half of the dimensions, at most one vector."""
+    return min(N_SLOW, max(1, n_components // 2))
+
+
+def _cut(n_components: int) -> tuple[int, int]:
+    """Return where the fast group begins, and how far to move it to begin at a vector."""
+    n_slow = _n_slow(n_components)
+    return n_slow, N_SLOW - n_slow
+
+
+def _width(n_components: int) -> int:
+    """Return the padded width of a row: the slow vector, and as many as the fast group needs."""
+    return N_SLOW + padded(n_components - _n_slow(n_components))
 
 
 def _runs(n: int, length: int) -> list[tuple[int, int]]:
