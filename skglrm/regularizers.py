@@ -149,6 +149,11 @@ class Sum(Regularizer):
     first: Regularizer
     second: Regularizer
 
+    @property
+    def convex(self) -> bool:  # type: ignore[override]
+        """Whether both parts are convex functions."""
+        return self.first.convex and self.second.convex
+
     def value(self, x):  # noqa: D102
         return self.first.value(x) + self.second.value(x)
 

@@ -137,17 +137,17 @@ def proximal(k):
     return ProximalStep(**rates_of(k), row_l1=0.02, column_l1=0.01, floor=-0.1)
 
 
-def naive_visits(loss, step, cells, P, Q, G, H):
+def naive_visits(loss, step, cells, P, Q, G, H, n_slow=N_SLOW):
     """Section 3 of the design, with z = -∂L/∂u; all arguments in float64, updated in place."""
     total = 0.0
     row_l1, column_l1 = getattr(step, "row_l1", 0.0), getattr(step, "column_l1", 0.0)
     floor = getattr(step, "floor", -np.inf)
-    groups = [(0, slice(0, N_SLOW), step.slow_rate), (1, slice(N_SLOW, None), step.fast_rate)]
+    groups = [(0, slice(0, n_slow), step.slow_rate), (1, slice(n_slow, None), step.fast_rate)]
     for i, j, a in cells:
         u, p, q = P[i] @ Q[j], P[i].copy(), Q[j].copy()
         total += loss.value(u, a)
         z = -loss.gradient(u, a)
-        for g, D, eta0 in groups[: 1 + (p.size > N_SLOW)]:
+        for g, D, eta0 in groups[: 1 + (p.size > n_slow)]:
             for X, S, x, own, other, l2, l1 in (
                 (P, G, i, p, q, step.row_l2, row_l1),
                 (Q, H, j, q, p, step.column_l2, column_l1),
@@ -280,6 +280,32 @@ def test_a_slow_only_epoch_leaves_the_fast_dimensions_untouched(dtype, make_step
     for state in (problem.row_state, problem.column_state):
         np.testing.assert_array_equal(state[:, 1], 0)
     assert_close(problem, total, expected, dtype, growth=5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make_step", [plain, proximal])
+def test_the_slow_group_may_be_less_than_a_vector(dtype, make_step):
+    # Three slow dimensions, padding up to a vector, then two fast ones and padding again.
+    problem = Problem.random(16, dtype)
+    real, padding = [0, 1, 2, 8, 9], [3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15]
+    for factors, state in (
+        (problem.P, problem.row_state),
+        (problem.Q, problem.column_state),
+    ):
+        factors[:, padding] = 0.0
+        settle_rows(factors, state, np.ones(len(factors)), 0, len(factors))
+    step = replace(make_step(16), slow_share=1 / 3, fast_share=1 / 2)
+    P, Q = (X[:, real].astype(np.float64) for X in (problem.P, problem.Q))
+    G, H = (S.astype(np.float64) for S in problem.accumulators())
+    expected = naive_visits(Quadratic(), step, problem.cells, P, Q, G, H, n_slow=3)
+    total = problem.visit(Quadratic(), step)
+    slack = {"rtol": 5 * PRECISION[dtype], "atol": 5 * PRECISION[dtype]}
+    for X, one in ((problem.P, P), (problem.Q, Q)):
+        assert not X[:, padding].any()
+        np.testing.assert_allclose(X[:, real], one, **slack)
+    for accumulator, one in zip(problem.accumulators(), (G, H), strict=True):
+        np.testing.assert_allclose(accumulator, one, **slack)
+    assert total == pytest.approx(expected, rel=5 * PRECISION[dtype])
 
 
 @pytest.mark.parametrize("k", [5, N_SLOW])
