@@ -249,7 +249,7 @@ def test_a_schedule_that_breaks_laws_is_refused():
 
 
 def test_a_backend_that_hangs_is_refused(monkeypatch):
-    monkeypatch.setattr("skglrm.testing.SECONDS", 0.2)
+    monkeypatch.setattr("skglrm.testing.schedules.SECONDS", 0.2)
     never = threading.Event()
 
     class Hanging(ThreadsBackend):
