@@ -8,24 +8,22 @@ in each group,
 
 .. math::
 
-    \eta = \eta_0 / \sqrt{G} \qquad p \leftarrow p - \eta\,(\lambda p - z q)
-    \qquad G \leftarrow G + \operatorname{mean}\,(\lambda p - z q)^2
+    G \leftarrow G + \operatorname{mean}\,(\lambda p - z q)^2 \qquad \eta = \eta_0 / \sqrt{G}
+    \qquad p \leftarrow p - \eta\,(\lambda p - z q)
 
-and likewise for q with η̃ = η₀/√H, λ̃ and the old p.  Written as :math:`p \leftarrow \alpha p +
-\beta q` with α = max(1 − ηλ, 0), which keeps a strong penalty from overshooting zero, and β = ηz,
-nothing but three inner products is needed of the vectors:
+and likewise for q with η̃ = η₀/√H, λ̃ and the old p.  The new row is written α p + β q with
+α = max(1 − ηλ, 0), which keeps a strong penalty from overshooting zero, and β = ηz.
 
-.. math::
+*Sampled accumulators.*  G is a sum over all visits, and it changes slowly, so it is estimated: one
+visit in ``GAP`` adds ``GAP`` times its mean squared gradient and renews the 1/√G of both rows.  An
+entry with a ``LARGE`` slope z is always counted, once, for one such step can throw a row far off.
+All others find 1/√G in the rows' states and only read it.  The sum is right on average, and a visit
+is a dot product and two updates.  The squared gradient itself follows from three inner products,
+‖λp − zq‖² = λ²‖p‖² − 2λz p·q + z²‖q‖², so that no gradient is ever formed.
 
-    \|\lambda p - z q\|^2 &= \lambda^2 \|p\|^2 - 2 \lambda z\, p \cdot q + z^2 \|q\|^2 \\
-    \|\alpha p + \beta q\|^2 &= \alpha^2 \|p\|^2 + 2 \alpha\beta\, p \cdot q + \beta^2 \|q\|^2
-
-so each row carries its two squared norms along, and a visit costs 5 flop-pairs per dimension
-instead of the 9 of forming gradients and squaring them: one for p·q, two for each new row.
-
-The *state* of a row is ``N_STATE`` numbers: mean squared gradients of this epoch (slow, fast),
-squared norms (slow, fast), G at the beginning of the epoch (slow, fast), two unused.  An epoch's
-increments are summed apart because in float32 an increment below 6e-8 G would be lost for ever.
+The *state* of a row is ``N_STATE`` numbers: G of this epoch (slow, fast), 1/√G (slow, fast), G at
+the beginning of the epoch (slow, fast), two unused.  An epoch's increments are summed apart because
+in float32 an increment below 6e-8 G would be lost for ever.
 
 Every visit is a chain: prediction, loss, rates, update.  The prediction of the *next* entry is
 therefore begun before this one is written (and made again in the rare case that both share a row or
@@ -49,11 +47,24 @@ from .._simd import (
     vectorized,
 )
 
+GOLDEN = (1 + 5**0.5) / 2
+
 N_SLOW = LANES
 """Dimensions of the slow group: one vector, as in LIBMF; 8 % of 100 in the paper."""
 
 N_STATE = 8
 """Numbers of state per row; see above."""
+
+GAP = 10 + GOLDEN
+"""Mean number of visits from one sample of the squared gradient to the next.  Irrational, or the
+samples could keep step with rows that take turns, and never meet some of them."""
+
+POINT = 32
+TICKS = round(GAP * 2**POINT)
+"""``GAP`` as an integer with ``POINT`` bits after the binary point."""
+
+LARGE = 2.5
+"""Slope of the loss, in units of the scaled problem, from which on every visit is counted."""
 
 AHEAD = 6
 """Entries between a prefetch and its visit: about 150 ns, the latency of a shared cache."""
@@ -84,11 +95,13 @@ class ProximalStep(GradientStep):
 
 
 @kernel
-def sgd_block(loss, step, width, entries, start, stop, P, Q, row_state, column_state):
+def sgd_block(loss, step, width, entries, start, stop, clock, P, Q, row_state, column_state):
     """Visit entries start..stop once, in order; return the sum of their losses before each visit.
 
     ``entries`` (n_entries,) have the fields row, column, value; ``P`` (n_rows, width), ``Q``
     (n_columns, width) and the states (n_rows, N_STATE), (n_columns, N_STATE) are updated in place.
+    ``clock`` (0 to ``TICKS``) says when the first sample is due; let it differ from epoch to epoch,
+    or an entry that comes always at the same place is always sampled, or never.
     """
     total = 0.0
     if start >= stop:
@@ -99,19 +112,34 @@ def sgd_block(loss, step, width, entries, start, stop, P, Q, row_state, column_s
     entry = entries[first]
     i, j, a = np.int64(entry["row"]), np.int64(entry["column"]), entry["value"]
     slow, fast = inner_products(width, P, i, Q, j)
-    for t in range(first, last + one):
-        soon = entries[min(t + ahead, last)]
-        fetch(width, P, np.int64(soon["row"]), Q, np.int64(soon["column"]))
-        following = entries[min(t + one, last)]
-        next_i, next_j = np.int64(following["row"]), np.int64(following["column"])
-        next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
-        u = slow + fast
-        total += loss.value(u, a)
-        z = -loss.gradient(u, a)
-        visit(width, P, i, Q, j, row_state, column_state, z, slow, fast, step)
-        if next_i == i or next_j == j:
+    t = first
+    limit = LARGE
+    while t <= last:
+        pause = min(first + np.uintp(clock >> POINT), last + one)
+        while t < pause:
+            soon = entries[min(t + ahead, last)]
+            fetch(width, P, np.int64(soon["row"]), Q, np.int64(soon["column"]))
+            following = entries[min(t + one, last)]
+            next_i, next_j = np.int64(following["row"]), np.int64(following["column"])
             next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
-        i, j, a, slow, fast = next_i, next_j, following["value"], next_slow, next_fast
+            z = -loss.gradient(slow + fast, a)
+            if abs(z) > limit:
+                break
+            limit = LARGE
+            total += loss.value(slow + fast, a)
+            visit(width, P, i, Q, j, row_state, column_state, z, step)
+            if next_i == i or next_j == j:
+                next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
+            i, j, a, slow, fast = next_i, next_j, following["value"], next_slow, next_fast
+            t += one
+        if t <= last:
+            # Outside the inner loop, whose registers it would take.
+            z = -loss.gradient(slow + fast, a)
+            times = 1.0 if abs(z) > LARGE else GAP
+            sample(width, P, i, Q, j, row_state, column_state, z, slow, fast, times, step)
+            limit = np.inf  # and now the visit itself
+        if t == pause:
+            clock += TICKS
     return total
 
 
@@ -128,24 +156,23 @@ def sum_losses(loss, width, entries, start, stop, P, Q):
 
 @kernel
 def settle_rows(factors, state, weights, start, stop):
-    """Close an epoch for rows start..stop: fold increments into G, recompute the squared norms.
+    """Close an epoch for rows start..stop: fold increments into G, renew 1/√G.
 
     Returns the sums of weight · |x|² and of weight · |x|₁ over these rows, for the objective.
     """
     squares, absolutes = 0.0, 0.0
-    zero = factors.dtype.type(0)
+    zero, one = factors.dtype.type(0), factors.dtype.type(1)
     for i in range(start, stop):
         state[i, 4] += state[i, 0]
         state[i, 5] += state[i, 1]
-        slow, fast, absolute = zero, zero, zero
-        for d in range(N_SLOW):
-            slow += factors[i, d] * factors[i, d]
-        for d in range(N_SLOW, factors.shape[1]):
-            fast += factors[i, d] * factors[i, d]
+        state[i, 0], state[i, 1] = zero, zero
+        state[i, 2] = one / np.sqrt(state[i, 4])
+        state[i, 3] = one / np.sqrt(state[i, 5])
+        square, absolute = zero, zero
         for d in range(factors.shape[1]):
+            square += factors[i, d] * factors[i, d]
             absolute += abs(factors[i, d])
-        state[i, 0], state[i, 1], state[i, 2], state[i, 3] = zero, zero, slow, fast
-        squares += weights[i] * np.float64(slow + fast)
+        squares += weights[i] * np.float64(square)
         absolutes += weights[i] * np.float64(absolute)
     return squares, absolutes
 
@@ -163,29 +190,40 @@ def fetch(width, P, i, Q, j):
     """Bring the two rows of an entry nearer; no effect on values."""
 
 
-def visit(width, P, i, Q, j, row_state, column_state, z, slow, fast, step):
-    """Move both rows of an entry by one step and add to their accumulators."""
+def visit(width, P, i, Q, j, row_state, column_state, z, step):
+    """Move both rows of an entry by one step."""
+    for row, state, l2, l1, own, other in _sides(P, i, Q, j, row_state, column_state, step):
+        for g, (dims, learning_rate, _) in enumerate(_groups(step)):
+            rate = learning_rate * state[2 + g]
+            moved = max(1 - rate * l2, 0) * own[dims] + rate * z * other[dims]
+            if hasattr(step, "floor"):
+                moved = np.maximum(moved - np.clip(moved, -rate * l1, rate * l1), step.floor)
+            row[dims] = moved
+
+
+def sample(width, P, i, Q, j, row_state, column_state, z, slow, fast, times, step):
+    """Add ``times`` mean squared gradients of an entry to its rows' accumulators; renew 1/√G."""
+    for _, state, l2, _, own, other in _sides(P, i, Q, j, row_state, column_state, step):
+        for g, (dims, _, share) in enumerate(_groups(step)):
+            gradient = l2 * own[dims] - z * other[dims]
+            state[g] += times * share * (gradient @ gradient)
+            state[2 + g] = 1 / np.sqrt(state[4 + g] + state[g])
+
+
+def _sides(P, i, Q, j, row_state, column_state, step):
     p, q = P[i].copy(), Q[j].copy()
-    proximal = hasattr(step, "floor")
-    row_l1, column_l1 = (step.row_l1, step.column_l1) if proximal else (0.0, 0.0)
-    sides = (
+    row_l1, column_l1 = getattr(step, "row_l1", 0.0), getattr(step, "column_l1", 0.0)
+    return (
         (P[i], row_state[i], step.row_l2, row_l1, p, q),
         (Q[j], column_state[j], step.column_l2, column_l1, q, p),
     )
-    groups = (
+
+
+def _groups(step):
+    return (
         (slice(0, N_SLOW), step.slow_rate, step.slow_share),
         (slice(N_SLOW, None), step.fast_rate, step.fast_share),
     )
-    for row, state, l2, l1, own, other in sides:
-        for g, (dims, learning_rate, share) in enumerate(groups):
-            rate = learning_rate / np.sqrt(state[4 + g] + state[g])
-            gradient = l2 * own[dims] - z * other[dims]
-            moved = max(1 - rate * l2, 0) * own[dims] + rate * z * other[dims]
-            if proximal:
-                moved = np.maximum(moved - np.clip(moved, -rate * l1, rate * l1), step.floor)
-            row[dims] = moved
-            state[g] += share * (gradient @ gradient)
-            state[2 + g] = moved @ moved
 
 
 # ------------------------------------------------------------------ the same, in vectors
@@ -211,91 +249,76 @@ def _fetch(builder, width, P, i, Q, j):
 
 
 @vectorized(visit, returns=nothing)
-def _visit(builder, width, P, i, Q, j, row_state, column_state, z, slow, fast, step):
-    both = _BothRows(builder, P, i, Q, j, row_state, column_state, z, slow, fast, step)
+def _visit(builder, width, P, i, Q, j, row_state, column_state, z, step):
+    four = _Four(builder, P.element, step)
     rows = P.row(i, width), Q.row(j, width)
-    prox = _Prox(builder, both.rate, step) if hasattr(step, "floor") else None
+    roots = row_state.row(i, N_STATE).load(2, 2), column_state.row(j, N_STATE).load(2, 2)
+    rate = four(*[step.slow_rate, step.fast_rate] * 2) * roots[0].pick((0, 1, 2, 3), roots[1])
+    keep = (1.0 - rate * four.l2).maximum(0.0)
+    add = rate * splat(builder, z, P.element, 4)
+    prox = _Prox(four, rate, step) if hasattr(step, "floor") else None
 
     def move(offset):
         x, y = (row.load(offset) for row in rows)
-        keep_p, add_p, keep_q, add_q = both.coefficients(offset)
-        moved = keep_p * x + add_p * y, keep_q * y + add_q * x
-        for side, row in enumerate(rows):
-            row.store(prox(moved[side], side, offset) if prox else moved[side], offset)
+        group = int(offset >= N_SLOW)
+        lanes = [group] * LANES, [2 + group] * LANES
+        new_x = keep.pick(lanes[0]) * x + add.pick(lanes[0]) * y
+        new_y = keep.pick(lanes[1]) * y + add.pick(lanes[1]) * x
+        for row, new, lane in zip(rows, (new_x, new_y), lanes, strict=True):
+            row.store(prox(new, lane) if prox else new, offset)
 
-    if prox:
-        for offset in range(0, width, LANES):
-            move(offset)
-        both.store_state(prox.norms())
-        return
     move(0)
     with builder.if_then(is_positive(builder, step.fast_rate)):  # not in a slow-only epoch
         for offset in range(LANES, width, LANES):
             move(offset)
-    both.store_state(both.norms_by_algebra())
+
+
+@vectorized(sample, returns=nothing)
+def _sample(builder, width, P, i, Q, j, row_state, column_state, z, slow, fast, times, step):
+    four = _Four(builder, P.element, step)
+    norms = four(*_squared_norms(P.row(i, width), width), *_squared_norms(Q.row(j, width), width))
+    z = splat(builder, z, P.element, 4)
+    cross = four.l2 * z * four(slow, fast, slow, fast)
+    squares = four.l2 * four.l2 * norms - (cross + cross) + z * z * norms.pick((2, 3, 0, 1))
+    states = row_state.row(i, N_STATE), column_state.row(j, N_STATE)
+    so_far, at_start = (
+        states[0].load(at, 2).pick((0, 1, 2, 3), states[1].load(at, 2)) for at in (0, 4)
+    )
+    # Rounding can leave a vanishing gradient with a tiny negative square.
+    shares = four(*[step.slow_share, step.fast_share] * 2) * splat(builder, times, P.element, 4)
+    so_far = so_far + shares * squares.maximum(0.0)
+    roots = so_far.full(1.0) / (at_start + so_far).sqrt()
+    states[0].store(so_far.pick((0, 1, 4, 5), roots), 0)
+    states[1].store(so_far.pick((2, 3, 6, 7), roots), 0)
+
+
+def _squared_norms(row, width):
+    slow = row.load(0)
+    fast = slow.full(0.0)
+    for offset in range(LANES, width, LANES):
+        x = row.load(offset)
+        fast = x.times_plus(x, fast)
+    return sum_pair(slow * slow, fast)
+
+
+class _Four:
+    """Makes vectors of four numbers: (p slow, p fast, q slow, q fast)."""
+
+    def __init__(self, builder, element, step):
+        self.builder, self.element = builder, element
+        self.l2 = self(step.row_l2, step.row_l2, step.column_l2, step.column_l2)
+
+    def __call__(self, *numbers):
+        return gather(self.builder, numbers, self.element)
 
 
 class _Prox:
-    """Soft threshold and floor, and the squared norms of what they leave."""
+    """Soft threshold and floor."""
 
-    def __init__(self, builder, rate, step):
-        l1 = [step.row_l1, step.row_l1, step.column_l1, step.column_l1]
-        self.builder, self.element = builder, rate.element
-        self.thresholds = rate * gather(builder, l1, rate.element)
-        self.floor = splat(builder, step.floor, rate.element)
-        self.squares = [self.floor.full(0.0)] * 4
+    def __init__(self, four, rate, step):
+        self.thresholds = rate * four(step.row_l1, step.row_l1, step.column_l1, step.column_l1)
+        self.floor = splat(four.builder, step.floor, four.element)
 
-    def __call__(self, x, side, offset):
-        lane = 2 * side + int(offset >= N_SLOW)
-        threshold = self.thresholds.pick([lane] * LANES)
-        x = (x - x.minimum(threshold).maximum(-threshold)).maximum(self.floor)
-        self.squares[lane] = x.times_plus(x, self.squares[lane])
-        return x
-
-    def norms(self):
-        sums = [*sum_pair(*self.squares[:2]), *sum_pair(*self.squares[2:])]
-        return gather(self.builder, sums, self.element)
-
-
-class _BothRows:
-    """Rates and states of an entry's two rows as vectors (p slow, p fast, q slow, q fast)."""
-
-    def __init__(self, builder, P, i, Q, j, row_state, column_state, z, slow, fast, step):
-        element = P.element
-        self.states = row_state.row(i, N_STATE), column_state.row(j, N_STATE)
-        row, column = (state.load(0, 4) for state in self.states)
-        at_start = [state.load(4, 2) for state in self.states]
-        self.increments = row.pick((0, 1, 4, 5), column)
-        self.norms = row.pick((2, 3, 6, 7), column)
-        self.products = gather(builder, [slow, fast, slow, fast], element)
-        z = splat(builder, z, element, 4)
-        l2 = gather(builder, [step.row_l2, step.row_l2, step.column_l2, step.column_l2], element)
-        rates = [step.slow_rate, step.fast_rate] * 2
-        self.shares = gather(builder, [step.slow_share, step.fast_share] * 2, element)
-        total = at_start[0].pick((0, 1, 2, 3), at_start[1]) + self.increments
-        self.rate = gather(builder, rates, element) / total.sqrt()
-        self.keep = (1.0 - self.rate * l2).maximum(0.0)
-        self.add = self.rate * z
-        self.squared_gradients = self._norms_of(-l2, z)
-
-    def _norms_of(self, own, other):
-        """Squared norms of own · (own row) + other · (other row)."""
-        cross = own * other * self.products
-        other_norms = self.norms.pick((2, 3, 0, 1))
-        return own * own * self.norms + (cross + cross) + other * other * other_norms
-
-    def norms_by_algebra(self):
-        return self._norms_of(self.keep, self.add)
-
-    def coefficients(self, offset):
-        """α, β, α̃, β̃ for the vector of dimensions from ``offset`` on."""
-        group = int(offset >= N_SLOW)
-        for lane in (group, 2 + group):
-            yield self.keep.pick([lane] * LANES)
-            yield self.add.pick([lane] * LANES)
-
-    def store_state(self, norms):
-        # Rounding can leave a vanishing gradient with a tiny negative square.
-        increments = self.increments + self.squared_gradients.maximum(0.0) * self.shares
-        self.states[0].store(increments.pick((0, 1, 4, 5), norms), 0)
-        self.states[1].store(increments.pick((2, 3, 6, 7), norms), 0)
+    def __call__(self, x, lanes):
+        threshold = self.thresholds.pick(lanes)
+        return (x - x.minimum(threshold).maximum(-threshold)).maximum(self.floor)

@@ -17,6 +17,7 @@ from ..kernels.grid import entry_type, place_rows, take_rows
 from ..kernels.sgd import (
     N_SLOW,
     N_STATE,
+    TICKS,
     GradientStep,
     ProximalStep,
     settle_rows,
@@ -38,6 +39,10 @@ SCHEDULES: dict[str, type[LeastUpdated] | type[Rotation] | type[HogWild]] = {
 
 ROWS_PER_TASK = 16_384
 ENTRIES_PER_TASK = 500_000
+
+# Steps of the clock of `sgd_block` without a common measure: over the epochs every visit of a block
+# is sampled as often as any other.
+EPOCH_TICKS, BLOCK_TICKS = round(TICKS * 2**0.5), round(TICKS * 3**0.5)
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,8 @@ class BlockSGD:
         for epoch in range(self.max_iter):
             slow_only = epoch == 0 and self.slow_first and n_components > 1 and not self.l1
             work.step = replace(step, fast_rate=0.0, fast_share=0.0) if slow_only else step
-            schedule.begin(self.first_epoch + epoch)
+            work.epoch = self.first_epoch + epoch
+            schedule.begin(work.epoch)
             results = backend.sweep(_visit_block, schedule, work)
             visited = sum(int(grid.offsets[b + 1] - grid.offsets[b]) for b, _ in results)
             # FPSG's epochs are not exact passes: count every visit, and scale to one pass.
@@ -294,13 +300,15 @@ class _Work:
     grid: Grid
     rows: _Side
     columns: _Side
+    epoch: int = 0
 
 
 def _visit_block(block: int, work: _Work) -> float:
     grid, rows, columns = work.grid, work.rows, work.columns
+    clock = (work.epoch * EPOCH_TICKS + block * BLOCK_TICKS) % TICKS
     return sgd_block(
         work.loss, work.step, work.width,
-        grid.entries, grid.offsets[block], grid.offsets[block + 1],
+        grid.entries, grid.offsets[block], grid.offsets[block + 1], clock,
         rows.factors, columns.factors, rows.state, columns.state,
     )  # fmt: skip
 
