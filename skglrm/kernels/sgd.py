@@ -118,7 +118,8 @@ def sgd_block(loss, step, width, entries, start, stop, clock, P, Q, row_state, c
         pause = min(first + np.uintp(clock >> POINT), last + one)
         while t < pause:
             soon = entries[min(t + ahead, last)]
-            fetch(width, P, np.int64(soon["row"]), Q, np.int64(soon["column"]))
+            soon_i, soon_j = np.int64(soon["row"]), np.int64(soon["column"])
+            fetch(width, P, soon_i, Q, soon_j, row_state, column_state)
             following = entries[min(t + one, last)]
             next_i, next_j = np.int64(following["row"]), np.int64(following["column"])
             next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
@@ -186,8 +187,8 @@ def inner_products(width, P, i, Q, j):
     return p[:N_SLOW] @ q[:N_SLOW], p[N_SLOW:] @ q[N_SLOW:]
 
 
-def fetch(width, P, i, Q, j):
-    """Bring the two rows of an entry nearer; no effect on values."""
+def fetch(width, P, i, Q, j, row_state, column_state):
+    """Bring the two rows of an entry and their states nearer; no effect on values."""
 
 
 def visit(width, P, i, Q, j, row_state, column_state, z, step):
@@ -243,9 +244,11 @@ def _inner_products(builder, width, P, i, Q, j):
 
 
 @vectorized(fetch, returns=nothing)
-def _fetch(builder, width, P, i, Q, j):
-    P.row(i, width).prefetch(width)
-    Q.row(j, width).prefetch(width)
+def _fetch(builder, width, P, i, Q, j, row_state, column_state):
+    for array, place, size in (
+        (P, i, width), (Q, j, width), (row_state, i, N_STATE), (column_state, j, N_STATE)
+    ):  # fmt: skip
+        array.row(place, size).prefetch(size)
 
 
 @vectorized(visit, returns=nothing)
