@@ -1,6 +1,7 @@
 """Teach numba to take frozen dataclasses of scalars, and to compile their methods.
 
-A *record* is an ordinary frozen dataclass whose fields are floats, ints, bools or other records.
+A *record* is an ordinary frozen dataclass whose fields are floats, ints, bools, tuples of floats
+(``tuple[float, ...]``: short ones, for their length is part of the type) or other records.
 It needs no decorator beyond ``@dataclass(frozen=True)``::
 
     @dataclass(frozen=True)
@@ -67,14 +68,16 @@ from numba.extending import (
 )
 
 COMPILED_METHODS = ("value", "gradient", "prox")
-"""What kernels may call: ``value(u, a)`` and ``gradient(u, a)`` of a loss, ``value(x)`` and
-``prox(x, step)`` (in place) of a regularizer.  All other methods of a record stay Python."""
+"""What kernels may call: ``value(u, a)`` and ``gradient(u, a)`` of a loss, ``value(u, a)`` and
+``gradient(u, a, out)`` of a vector loss, ``value(x)`` and ``prox(x, step)`` (in place) of a
+regularizer.  All other methods of a record stay Python."""
 
 # Annotations arrive as strings in modules with ``from __future__ import annotations``.
 _SCALARS = {
     float: types.float64, int: types.int64, bool: types.boolean,
     "float": types.float64, "int": types.int64, "bool": types.boolean,
 }  # fmt: skip
+_TUPLES = (tuple[float, ...], "tuple[float, ...]")
 
 _CLASSES: dict[str, type] = {}
 """Name of a record type -> the class whose methods it carries.
@@ -96,6 +99,12 @@ class LossRecord(Record):
     __slots__ = ()
 
 
+class VectorLossRecord(Record):
+    """Base of vector losses: what one entry costs that has several predictions."""
+
+    __slots__ = ()
+
+
 class RegularizerRecord(Record):
     """Base of regularizers: what one row of factors costs."""
 
@@ -110,12 +119,16 @@ class RecordType(types.Type):
         super().__init__(name)
 
 
-# Two more types, because numba resolves a method by (type, name) and allows it one arity:
+# More types, because numba resolves a method by (type, name) and allows it one arity:
 # ``value(u, a)`` of a loss and ``value(x)`` of a regularizer need different types.
 
 
 class LossType(RecordType):
     """The type of a loss."""
+
+
+class VectorLossType(RecordType):
+    """The type of a vector loss."""
 
 
 class RegularizerType(RecordType):
@@ -125,25 +138,48 @@ class RegularizerType(RecordType):
 # ------------------------------------------------------------------ from a value to its type
 
 
+_RECENT: dict[int, tuple[Record, types.Type]] = {}
+"""Records seen of late, by identity, and their types: kernels are called with the same ones again
+and again, and looking through the fields takes as long as a small kernel."""
+
+
 @typeof_impl.register(Record)
 def _typeof_record(record, context):
+    known = _RECENT.get(id(record))
+    if known is not None and known[0] is record:
+        return known[1]
+    found = _type_of(record)
+    if len(_RECENT) >= 256:
+        _RECENT.clear()
+    _RECENT[id(record)] = record, found
+    return found
+
+
+def _type_of(record):
     cls = type(record)
     if not (is_dataclass(cls) and cls.__dataclass_params__.frozen):
         raise TypeError(f"{cls.__qualname__} must be decorated with @dataclass(frozen=True).")
-    nested = []
+    # What the value decides: the types of records, and the lengths of tuples.
+    own = []
     for field in fields(record):
         value = getattr(record, field.name)
         if isinstance(value, Record):
-            nested.append((field.name, _typeof_record(value, context)))
-        else:
-            _check_number(cls, field, value)
-    return _type_of_class(cls, tuple(nested))
+            own.append((field.name, _type_of(value)))
+            continue
+        _check_number(cls, field, value)
+        if field.type in _TUPLES:
+            own.append((field.name, types.UniTuple(types.float64, len(value))))
+    return _type_of_class(cls, tuple(own))
 
 
 def _check_number(cls, field, value):
     # Here, because an error while numba reads a value off the record would come too late.
-    wanted = {types.int64: Integral, types.boolean: bool | np.bool_}
-    if not isinstance(value, wanted.get(_scalar_type(cls, field), Real)):
+    if field.type in _TUPLES:
+        right = isinstance(value, tuple) and all(isinstance(one, Real) for one in value)
+    else:
+        wanted = {types.int64: Integral, types.boolean: bool | np.bool_}
+        right = isinstance(value, wanted.get(_scalar_type(cls, field), Real))
+    if not right:
         raise TypeError(
             f"Field {field.name!r} of {cls.__qualname__} is declared {field.type!r}, but holds "
             f"{value!r}."
@@ -151,13 +187,17 @@ def _check_number(cls, field, value):
 
 
 @functools.cache
-def _type_of_class(cls, nested):
-    known = dict(nested)
-    members = tuple((f.name, known.get(f.name) or _scalar_type(cls, f)) for f in fields(cls))
+def _type_of_class(cls, own):
+    known = dict(own)
+    members = tuple(
+        (f.name, known[f.name] if f.name in known else _scalar_type(cls, f)) for f in fields(cls)
+    )
     name = f"{cls.__module__}.{cls.__qualname__}#{_digest(cls)}{members}"
     _CLASSES[name] = cls
     if issubclass(cls, LossRecord):
         return LossType(name, members)
+    if issubclass(cls, VectorLossRecord):
+        return VectorLossType(name, members)
     return (RegularizerType if issubclass(cls, RegularizerRecord) else RecordType)(name, members)
 
 
@@ -168,8 +208,8 @@ def _scalar_type(cls, field):
         # A TypeError, because numba reads a ValueError here as "some Python object".
         raise TypeError(
             f"Field {field.name!r} of {cls.__qualname__} is annotated {field.type!r}. Fields of a "
-            "loss or regularizer must be float, int, bool or another loss or regularizer; "
-            "pass arrays (weights, for instance) to the estimator instead."
+            "loss or regularizer must be float, int, bool, tuple[float, ...] or another loss or "
+            "regularizer; pass arrays (weights, for instance) to the estimator instead."
         ) from None
 
 
@@ -234,6 +274,7 @@ def _code_bytes(code):
 
 @register_model(RecordType)
 @register_model(LossType)
+@register_model(VectorLossType)
 @register_model(RegularizerType)
 class _RecordModel(models.StructModel):
     def __init__(self, manager, record_type):
@@ -280,6 +321,16 @@ def _loss_value(self, u, a):
 
 @overload_method(LossType, "gradient", strict=False)
 def _loss_gradient(self, u, a):
+    return _method(self, "gradient")
+
+
+@overload_method(VectorLossType, "value", strict=False)
+def _vector_loss_value(self, u, a):
+    return _method(self, "value")
+
+
+@overload_method(VectorLossType, "gradient", strict=False)
+def _vector_loss_gradient(self, u, a, out):
     return _method(self, "gradient")
 
 

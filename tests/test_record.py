@@ -11,7 +11,17 @@ from numba.core import config
 
 from skglrm._jit import kernel
 from skglrm._record import Record
-from skglrm.losses import Absolute, Huber, Loss, Quadratic
+from skglrm.losses import (
+    Absolute,
+    Hinge,
+    Huber,
+    Loss,
+    Multinomial,
+    OneVsAll,
+    Quadratic,
+    Scaled,
+    ScaledVector,
+)
 from skglrm.regularizers import L1, L2, NonNegative, Regularizer, Sum
 
 compiled_only = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
@@ -45,20 +55,6 @@ A = np.array([0.5, 1.0, 2.0, -1.0])
 
 
 # ------------------------------------------------------------------ compiled = Python
-
-
-@dataclass(frozen=True)
-class Scaled(Loss):
-    """A loss of a loss."""
-
-    factor: float
-    loss: Loss
-
-    def value(self, u, a):
-        return self.factor * self.loss.value(u, a)
-
-    def gradient(self, u, a):
-        return self.factor * self.loss.gradient(u, a)
 
 
 @dataclass(frozen=True)
@@ -102,6 +98,59 @@ def test_a_kernel_writes_what_its_source_says(regularizer):
     assert value == pytest.approx(in_python(shrink)(regularizer, python, 0.7), rel=1e-14)
     np.testing.assert_allclose(compiled, python, rtol=1e-14)
     assert not np.array_equal(compiled, U)
+
+
+@kernel
+def vector_loss(loss, u, a, out):
+    loss.gradient(u, a, out)
+    return loss.value(u, a)
+
+
+@pytest.mark.parametrize(
+    "loss", [Multinomial(4), ScaledVector(2.0, OneVsAll(4, Hinge()))], ids=repr
+)
+def test_a_vector_loss_has_a_value_and_writes_its_gradient(loss):
+    compiled, python = np.empty(4), np.empty(4)
+    value = vector_loss(loss, U, 2.0, compiled)
+    assert value == pytest.approx(in_python(vector_loss)(loss, U, 2.0, python), rel=1e-14)
+    np.testing.assert_allclose(compiled, python, rtol=1e-14)
+
+
+@dataclass(frozen=True)
+class Table(Record):
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Tables(Record):
+    count: "int"
+    first: "tuple[float, ...]"
+    second: Table
+
+
+@kernel
+def add_up(tables, d):
+    return tables.first[d] + 10.0 * tables.second.values[-1] + 100.0 * tables.count
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"), [((1.5, 2.5), 232.5), ((7, np.float32(0.5), True), 230.5)]
+)
+def test_tuples_of_numbers_arrive_as_they_are(first, expected):
+    assert add_up(Tables(2, first, Table((1.0, 3.0))), 1) == expected
+
+
+@compiled_only
+def test_tuples_of_equal_length_share_a_version_of_a_kernel():
+    names = {str(typeof(Table(values))) for values in ((1.0,), (2.0,), (1.0, 2.0))}
+    assert len(names) == 2
+
+
+@compiled_only
+@pytest.mark.parametrize("values", [[1.0, 2.0], (1.0, "a"), (1.0, None), 1.0, U])
+def test_what_is_no_tuple_of_numbers_is_refused(values):
+    with pytest.raises(TypeError, match=r"Field 'values' of Table is declared tuple\[float"):
+        typeof(Table(values))
 
 
 @dataclass(frozen=True)
@@ -179,7 +228,8 @@ def test_a_field_that_is_no_number_is_refused_by_name(record, field):
     with pytest.raises(
         TypeError,
         match=rf"Field '{field}' of {type(record).__qualname__} is annotated .* must be float, "
-        "int, bool or another loss or regularizer; pass arrays .* to the estimator",
+        r"int, bool, tuple\[float, ...\] or another loss or regularizer; pass arrays .* to the "
+        "estimator",
     ):
         mean_loss(record, U, A)
 
@@ -386,8 +436,9 @@ def test_a_function_that_calls_itself_has_a_digest():
     assert type_name(old, textwrap.dedent(source)) != type_name()
 
 
-def test_regularizers_and_losses_are_kept_apart():
+def test_regularizers_losses_and_vector_losses_are_kept_apart():
     if config.DISABLE_JIT:
         pytest.skip("nothing is compiled")
-    assert type(typeof(L1())) is not type(typeof(Quadratic()))
+    kinds = {type(typeof(record)) for record in (L1(), Quadratic(), Multinomial(3))}
+    assert len(kinds) == 3
     assert isinstance(Sum(L1(), L2()), Regularizer)

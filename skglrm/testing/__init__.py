@@ -16,5 +16,12 @@ from .backends import check_backend
 from .losses import check_loss
 from .regularizers import check_regularizer
 from .schedules import check_schedule
+from .vector_losses import check_vector_loss
 
-__all__ = ["check_backend", "check_loss", "check_regularizer", "check_schedule"]
+__all__ = [
+    "check_backend",
+    "check_loss",
+    "check_regularizer",
+    "check_schedule",
+    "check_vector_loss",
+]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf, isfinite, isnan
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from .._jit import kernel, read_only
-from ..losses import Loss
+from ..domains import Boolean
+from ..losses import Loss, VectorLoss
 from ._records import EPS, broken, check_record, compare, compile_with
 
 OBSERVATIONS = (-3.0, -1.0, -0.4, 0.0, 0.25, 1.0, 2.0, 5.0)
@@ -35,12 +37,15 @@ def check_loss(
     - *frozen*, *equality*, *repr*, *pickle*: it is a value, which can be cloned, hashed and sent to
       other processes.
     - *contains*: it says which observations it takes, and refuses NaN and infinity.
-    - *finite*: value and gradient are finite, also for predictions of ±1000.
+    - *finite*: value and gradient are finite, also for predictions of ±1000; a class that says
+      ``finite = False`` may return +inf.
     - *gradient*: it is the derivative of the value, and a subgradient at kinks.  *smooth* and
       *convex* hold if the class claims them.
+    - *curvature*: the parabola of that curvature which touches at u is nowhere below the value.
     - *degree*: :math:`L(cu, ca) = c^d L(u, a)` if ``degree`` is a number d.
-    - *impute*: no observation costs less than the imputed one.
-    - *best_constant*: no constant prediction costs less (skipped if it is not implemented).
+    - *impute*: no observation costs less than the imputed one; a Boolean is true where u > 0.
+    - *best_constant*: no constant prediction costs less, with and without weights (skipped if it is
+      not implemented).
     - *compiled*: kernels compute the same numbers as Python, in float64 and in float32.
 
     Parameters
@@ -61,6 +66,7 @@ def check_loss(
 
     See Also
     --------
+    check_vector_loss : The same for losses that take several predictions.
     check_regularizer : The same for regularizers.
 
     Examples
@@ -69,6 +75,8 @@ def check_loss(
     >>> from skglrm.testing import check_loss
     >>> check_loss(Huber(0.5))
     """
+    if isinstance(loss, VectorLoss):
+        broken(loss, "instance", "it takes several predictions.", "Call check_vector_loss.")
     check_record(loss, Loss, "loss")
     tried = np.array(OBSERVATIONS if observations is None else observations, np.float64).ravel()
     _check_contains(loss, tried)
@@ -84,6 +92,8 @@ def check_loss(
     moderate = u[np.abs(u) <= MODERATE]
     if loss.convex:
         _check_subgradient_inequality(loss, moderate, a)
+    if loss.curvature is not None:
+        _check_curvature(loss, moderate, a)
     if loss.degree is not None:
         _check_degree(loss, moderate, a)
     _check_impute(loss, moderate, a)
@@ -119,13 +129,14 @@ def _check_finite(loss: Loss, u: npt.NDArray[np.float64], a: npt.NDArray[np.floa
                     raise AssertionError(
                         f"{loss!r} breaks the law 'finite': {found} {remedy}"
                     ) from error
-                if not isfinite(number):
+                if not (isfinite(number) or (number == inf and not loss.finite)):
                     broken(
                         loss,
                         "finite",
                         f"{name}({prediction}, {observation}) is {number}.",
                         "Evaluate exponentials of negative numbers only, or continue the loss "
-                        "linearly where it grows too fast.",
+                        "linearly where it grows too fast. If it must be +inf somewhere, set the "
+                        "class attribute finite: ClassVar[bool] = False.",
                     )
 
 
@@ -139,16 +150,18 @@ def _check_gradient(loss: Loss, u: npt.NDArray[np.float64], a: npt.NDArray[np.fl
             return float(loss.gradient(prediction, observation))
 
         for prediction in u.tolist():
-            _check_slope(loss, value, gradient, prediction, observation)
+            if isfinite(value(prediction)):
+                check_slope(loss, value, gradient, prediction, observation)
 
 
-def _check_slope(
-    loss: Loss,
+def check_slope(
+    loss: Any,
     value: Callable[[float], float],
     gradient: Callable[[float], float],
     u: float,
     a: float,
 ) -> None:
+    """Compare the gradient at u with slopes of the value around it."""
     remedy = "Make gradient(u, a) the derivative of value(u, a) by u."
     # A mean of the derivative lies between its extremes, at kinks too: no need to know them.
     h = 1e-5 * max(1.0, abs(u))
@@ -198,6 +211,24 @@ def _check_subgradient_inequality(
             broken(loss, "convex", found, remedy)
 
 
+def _check_curvature(loss: Loss, u: npt.NDArray[np.float64], a: npt.NDArray[np.float64]) -> None:
+    for observation in a.tolist():
+        values = np.array([loss.value(p, observation) for p in u.tolist()])
+        slopes = np.array([loss.gradient(p, observation) for p in u.tolist()])
+        step = u[None, :] - u[:, None]
+        parabola = values[:, None] + slopes[:, None] * step + 0.5 * loss.curvature * step**2
+        excess = values[None, :] - parabola
+        at, toward = np.unravel_index(np.argmax(excess), excess.shape)
+        if excess[at, toward] > 1e-7 * (1 + np.abs(values).max()):
+            found = (
+                f"the parabola of curvature {loss.curvature:g} that touches at u={u[at]:g}, "
+                f"a={observation:g} is below the value at u={u[toward]:g} by "
+                f"{excess[at, toward]:.3g}."
+            )
+            remedy = "Return a bound on the second derivative, or None."
+            broken(loss, "curvature", found, remedy)
+
+
 def _check_degree(loss: Loss, u: npt.NDArray[np.float64], a: npt.NDArray[np.float64]) -> None:
     degree = loss.degree
     for c in (0.25, 3.0, 20.0):
@@ -230,6 +261,12 @@ def _check_impute(loss: Loss, u: npt.NDArray[np.float64], a: npt.NDArray[np.floa
             f"it returned {outside}, which contains refuses.",
             "Return the observation in the domain that costs least; round if need be.",
         )
+    if isinstance(loss.domain, Boolean):
+        # Not the cheaper class: what weighs more in the fit is no less probable.
+        if not np.array_equal(imputed, u > 0):
+            remedy = "Return 1.0 where u is positive, else 0.0."
+            broken(loss, "impute", f"impute({u!r}) is {imputed!r}.", remedy)
+        return
     for prediction, best in zip(u.tolist(), np.asarray(imputed, float).tolist(), strict=True):
         cost = loss.value(prediction, best)
         for observation in candidates.tolist():
@@ -245,32 +282,59 @@ def _check_impute(loss: Loss, u: npt.NDArray[np.float64], a: npt.NDArray[np.floa
 
 def _check_best_constant(loss: Loss, a: npt.NDArray[np.float64]) -> None:
     rng = np.random.default_rng(0)
-    for values in (a, a[:2], a[[-1, -1, -1]], rng.choice(a, 40), np.append(np.tile(a[0], 9), a[1])):
-
-        def cost(constant, values=values):
-            return sum(float(loss.value(constant, one)) for one in values.tolist())
-
-        grid = np.linspace(values.min() - 6.0, values.max() + 6.0, 121)
-        grid = np.sort(np.concatenate([grid, values]))
-        costs = [cost(constant) for constant in grid.tolist()]
-        nearest = int(np.argmin(costs))
-        low, high = grid[max(nearest - 1, 0)], grid[min(nearest + 1, grid.size - 1)]
-        refined = minimize_scalar(
-            cost, bounds=(low, high), method="bounded", options={"xatol": 1e-9}
-        )
-        best, at = min((costs[nearest], float(grid[nearest])), (float(refined.fun), refined.x))
+    many = rng.choice(a, 40)
+    cases = [(values, None) for values in (a, a[:2], a[[-1, -1, -1]], many)]
+    cases += [(np.append(np.tile(a[0], 9), a[1]), None)]
+    cases += [(a, rng.uniform(0.1, 3.0, a.size)), (many, rng.integers(0, 3, many.size) * 1.0)]
+    for values, weights in cases:
+        best, at, attained = _least_cost(loss, values, weights)
         for dtype, precision in ((np.float64, 1e-7), (np.float32, 1e-5)):
-            constant = loss.best_constant(read_only(values.astype(dtype)))
+            case = f"of {values.tolist()} ({dtype.__name__}), weights {weights},"
+            arguments = [read_only(values.astype(dtype))]
+            if weights is not None:
+                arguments.append(read_only(weights.astype(dtype)))
+            try:
+                constant = loss.best_constant(*arguments)
+            except TypeError as error:
+                remedy = "Take the weights of the values as a second argument, None meaning 1."
+                broken(loss, "best_constant", f"{case} it raised {error!r}.", remedy)
             if not isinstance(constant, float) or isnan(constant):
-                found = f"of {values.tolist()} ({dtype.__name__}) it is {constant!r}."
-                broken(loss, "best_constant", found, "Return a float.")
-            if isfinite(constant) and cost(constant) > best + precision * (1 + abs(best)):
-                found = (
-                    f"of {values.tolist()} ({dtype.__name__}) it is {constant:.9g}, which costs "
-                    f"{cost(constant):.9g}, but {at:.9g} costs {best:.9g}."
-                )
+                broken(loss, "best_constant", f"{case} it is {constant!r}.", "Return a float.")
+            if not (attained and isfinite(constant)):
+                continue
+            cost = _cost_of_constant(loss, constant, values, weights)
+            if cost > best + precision * (1 + abs(best)):
+                found = f"{case} it is {constant:.9g}, which costs {cost:.9g}, but {at:.9g} costs "
                 remedy = "Return the u with the least sum of value(u, a) over the values."
-                broken(loss, "best_constant", found, remedy)
+                broken(loss, "best_constant", f"{found}{best:.9g}.", remedy)
+
+
+def _cost_of_constant(
+    loss: Loss,
+    constant: float,
+    values: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64] | None,
+) -> float:
+    costs = [float(loss.value(constant, one)) for one in values.tolist()]
+    return float(np.sum(costs) if weights is None else weights @ costs)
+
+
+def _least_cost(
+    loss: Loss, values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64] | None
+) -> tuple[float, float, bool]:
+    """Return the least cost of a constant, where it is, and whether it lies among those tried."""
+
+    def cost(constant):
+        return _cost_of_constant(loss, constant, values, weights)
+
+    grid = np.linspace(values.min() - 6.0, values.max() + 6.0, 121)
+    grid = np.sort(np.concatenate([grid, values]))
+    costs = [cost(constant) for constant in grid.tolist()]
+    nearest = int(np.argmin(costs))
+    low, high = grid[max(nearest - 1, 0)], grid[min(nearest + 1, grid.size - 1)]
+    refined = minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-9})
+    best, at = min((costs[nearest], float(grid[nearest])), (float(refined.fun), refined.x))
+    return best, at, 0 < nearest < grid.size - 1
 
 
 @kernel
