@@ -1,5 +1,7 @@
 """Losses obey the laws, and cost what they should."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from skglrm.losses import (
     Huber,
     Interval,
     Logistic,
+    Loss,
     Multinomial,
     OrdinalHinge,
     Periodic,
@@ -379,3 +382,32 @@ def test_get_loss_lists_the_names_if_a_name_is_unknown():
 def test_get_loss_refuses_what_is_neither_name_nor_instance(loss):
     with pytest.raises(TypeError, match="needs calling"):
         get_loss(loss)
+
+
+@dataclass(frozen=True)
+class WithoutFormula(Loss):
+    """A loss of a user who gives no best constant."""
+
+    under: float = 3.0
+    smooth = False
+
+    def value(self, u, a):
+        return abs(u - a) * (self.under if u < a else 1.0)
+
+    def gradient(self, u, a):
+        return (u > a) * 1.0 - (u < a) * self.under
+
+
+@pytest.mark.parametrize("n", [1, 7, 5000])
+def test_best_constant_is_searched_for_if_there_is_no_formula(n):
+    rng = np.random.default_rng(0)
+    a, weights = 100 + rng.exponential(size=n), rng.random(n)
+    for w in (None, weights):
+        found = WithoutFormula().best_constant(a, w)
+        best = Quantile(0.75).best_constant(a, w)  # three times as steep below
+
+        def cost(u, w=w):
+            return np.average([WithoutFormula().value(u, one) for one in a], weights=w)
+
+        assert cost(found) <= cost(best) * 1.001 + 1e-9
+    assert WithoutFormula().best_constant(np.array([])) == 0.0

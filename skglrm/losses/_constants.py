@@ -14,6 +14,9 @@ Vector = npt.NDArray[np.float64]
 Values = npt.NDArray[np.floating]
 Weights = npt.NDArray[np.floating] | None
 
+GOLDEN = (5**0.5 - 1) / 2
+REPRESENTATIVES = 200
+
 
 def counted(values: Values, weights: Weights) -> tuple[Vector, Vector]:
     """Return the values that count, and their weights, in double precision."""
@@ -62,6 +65,37 @@ def root(slope: Callable[[float], float], low: float, high: float) -> float:
             break
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
     return 0.5 * (low + high)
+
+
+def searched(cost: Callable[[float, float], float], values: Values, weights: Weights) -> float:
+    """Minimise Σ w cost(u, a) over u by trial: no formula, and no convexity, needed.
+
+    Many values are represented by ``REPRESENTATIVES`` of their quantiles.
+    """
+    a, w = counted(values, weights)
+    if not a.size:
+        return 0.0
+    a, inverse = np.unique(a, return_inverse=True)
+    w = np.bincount(inverse, w)
+    if a.size > REPRESENTATIVES:
+        group = ((np.cumsum(w) - 0.5 * w) / w.sum() * REPRESENTATIVES).astype(np.intp)
+        w, sums = np.bincount(group, w), np.bincount(group, w * a)
+        a, w = sums[w > 0] / w[w > 0], w[w > 0]
+
+    def total(u: float) -> float:
+        return float(sum(one * cost(u, float(b)) for b, one in zip(a, w, strict=True)))
+
+    size = max(1.0, float(np.abs(a).max()))
+    far = size * np.geomspace(1.0, 32.0, 6)
+    tried = np.unique([*a[:: max(1, a.size // 32)], a[-1], *far, *-far, 0.0])
+    costs = [total(float(u)) for u in tried]
+    best = int(np.argmin(costs))
+    low, high = tried[max(best - 1, 0)], tried[min(best + 1, tried.size - 1)]
+    while high - low > 1e-9 * max(1.0, abs(low), abs(high)):
+        left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+        low, high = (low, right) if total(left) <= total(right) else (left, high)
+    middle = 0.5 * (low + high)
+    return float(middle if total(middle) <= costs[best] else tried[best])
 
 
 def shares(levels: Values, weights: Weights, n_levels: int) -> Vector:

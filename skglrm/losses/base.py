@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .._record import LossRecord, VectorLossRecord
 from ..domains import Domain, Real
+from ._constants import searched
 
 __all__ = ["Loss", "Scaled", "ScaledVector", "VectorLoss"]
 
@@ -88,8 +89,12 @@ class Loss(LossRecord):
             The best constant.  Always finite: where the cost falls for ever (one class only, no
             events at all) it is what half an observation of the other kind would lead to.  0 if
             nothing counts.
+
+        Notes
+        -----
+        Without a formula it is searched for by trial, which takes milliseconds for each column.
         """
-        raise NotImplementedError
+        return searched(self.value, values, weights)
 
     def __rmul__(self, weight: float) -> Loss:
         return Scaled(float(weight), self)
