@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
@@ -15,6 +16,7 @@ from ._ids import codes_of
 from ._jit import read_only
 from ._observations import read_input
 from ._ranking import best_columns, most_similar
+from .backends import Backend, effective_threads, get_backend
 from .entries import Entries
 from .kernels.grid import count_and_sum
 from .kernels.predictions import predict_cells
@@ -35,6 +37,8 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     """
 
     unstored: str
+    backend: str | Backend
+    n_jobs: int | None
     row_factors_: Floats
     components_: Floats
     row_ids_: npt.NDArray[Any] | None
@@ -215,23 +219,32 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if sp.issparse(X) and self.unstored == "zero":  # zeros for the fit, but not seen
             seen = read_input(self, X.tocsr(), unstored="missing", reset=False)
         exclude = seen.to_csr() if exclude_seen else None
-        best, scores = best_columns(rows, columns, n, exclude=exclude, pool=pool)
+        with get_backend(self.backend, effective_threads(self.n_jobs)) as backend:
+            best, scores = best_columns(
+                rows, columns, n, exclude=exclude, pool=pool, backend=backend
+            )
         return (best, scores) if return_scores else best
 
-    def similar_items(self, items: npt.ArrayLike, n: int = 10) -> tuple[Any, Any]:
+    def similar_items(
+        self, items: npt.ArrayLike | None = None, n: int = 10, *, frame: str | None = None
+    ) -> Any:
         """Return the columns whose factors point in the most similar directions.
 
         Parameters
         ----------
-        items : array-like of int, shape (n_items,), or int
-            Columns of the fitted matrix.
+        items : array-like of int, shape (n_items,), or int, default=None
+            Columns of the fitted matrix; ``None`` means all.
         n : int, default=10
             Number of other columns for each.
+        frame : {"pandas", "polars", "pyarrow"}, default=None
+            Return one data frame, with a line for each pair, as a search engine can index it:
+            ``item`` and ``neighbour``, by id or feature name if there are any, and ``score``.
 
         Returns
         -------
         items : ndarray of int64, shape (n_items, n)
             Columns, most similar first, the column itself left out; -1 where there are fewer.
+            Columns without factors are never among them.
         scores : ndarray of shape (n_items, n)
             Cosines between -1 and 1; -inf where there are fewer.
 
@@ -240,25 +253,35 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If ``items`` are no columns of the fitted matrix.
+            If ``items`` are no columns of the fitted matrix, or ``frame`` is unknown.
         """
         check_is_fitted(self)
-        return most_similar(self.components_.T, self._check_items(items), _check_n(n))
+        ids = np.arange(self.n_features_in_) if items is None else self._check_items(items)
+        names = self.col_ids_
+        if names is None:
+            names = getattr(self, "feature_names_in_", None)
+        return self._similar("item", self.components_.T, ids, names, n, frame)
 
-    def similar_rows(self, rows: npt.ArrayLike, n: int = 10) -> tuple[Any, Any]:
+    def similar_rows(
+        self, rows: npt.ArrayLike | None = None, n: int = 10, *, frame: str | None = None
+    ) -> Any:
         """Return the fitted rows whose factors point in the most similar directions.
 
         Parameters
         ----------
-        rows : array-like of int, shape (n_rows,), or int
-            Rows of the fitted matrix.
+        rows : array-like of int, shape (n_rows,), or int, default=None
+            Rows of the fitted matrix; ``None`` means all.
         n : int, default=10
             Number of other rows for each.
+        frame : {"pandas", "polars", "pyarrow"}, default=None
+            Return one data frame, with a line for each pair: ``row`` and ``neighbour``, by id if
+            there are ids, and ``score``.
 
         Returns
         -------
         rows : ndarray of int64, shape (n_rows, n)
-            Rows, most similar first, the row itself left out; -1 where there are fewer.
+            Rows, most similar first, the row itself left out; -1 where there are fewer.  Rows
+            without factors are never among them.
         scores : ndarray of shape (n_rows, n)
             Cosines between -1 and 1; -inf where there are fewer.
 
@@ -267,11 +290,31 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If ``rows`` are no rows of the fitted matrix.
+            If ``rows`` are no rows of the fitted matrix, or ``frame`` is unknown.
         """
         check_is_fitted(self)
-        ids = _in_range("rows", rows, len(self.row_factors_))
-        return most_similar(self.row_factors_, ids, _check_n(n))
+        n_rows = len(self.row_factors_)
+        ids = np.arange(n_rows) if rows is None else _in_range("rows", rows, n_rows)
+        return self._similar("row", self.row_factors_, ids, self.row_ids_, n, frame)
+
+    def _similar(
+        self, side: str, factors: Floats, ids: Any, names: Any, n: int, frame: str | None
+    ) -> Any:
+        if frame not in (None, "pandas", "polars", "pyarrow"):
+            raise ValueError(
+                f"frame must be None, 'pandas', 'polars' or 'pyarrow'. Got {frame!r} instead."
+            )
+        n = _check_n(n)
+        with get_backend(self.backend, effective_threads(self.n_jobs)) as backend:
+            found, scores = most_similar(factors, ids, n, backend=backend)
+        if frame is None:
+            return found, scores
+        there = found >= 0
+        pairs = {side: np.repeat(ids, there.sum(axis=1)), "neighbour": found[there]}
+        if names is not None:
+            pairs = {name: names[positions] for name, positions in pairs.items()}
+        engine: Any = frame
+        return nw.from_dict({**pairs, "score": scores[there]}, backend=engine).to_native()
 
     # -------------------------------------------------------------- reading
 

@@ -2,80 +2,154 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from ._jit import read_only
+from ._simd import Width
+from .backends import Backend, ThreadsBackend
+from .kernels.ranking import CACHE_LINE, TALL, rank_block
+
 __all__ = ["best_columns", "most_similar"]
 
-SCORES_AT_ONCE = 4_000_000
+ROWS_AT_ONCE = 60 * TALL
+"""Rows of a task: enough to pay for packing columns, few enough for the second-level cache."""
+
+FEW_ROWS = 32
+"""From so many rows on, sorting columns by their norms pays."""
+
+Floats = npt.NDArray[np.floating]
+Integers = npt.NDArray[np.integer]
+Best = tuple[npt.NDArray[np.int64], Floats]
 
 
 def best_columns(
-    row_factors: npt.NDArray[np.floating],
-    column_factors: npt.NDArray[np.floating],
+    row_factors: Floats,
+    column_factors: Floats,
     n: int,
     *,
     exclude: sp.csr_array | None = None,
-    pool: npt.NDArray[np.integer] | None = None,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
+    pool: Integers | None = None,
+    backend: Backend | None = None,
+) -> Best:
     """Return the n columns with the highest w·h for each row, best first, and these scores.
 
     ``exclude`` stores the cells that must not be returned, ``pool`` lists the columns that may be.
     Both results have shape (n_rows, n), with -1 and -inf where fewer than n remain.  Ties go to the
-    column that comes first.
+    column that comes first.  A row's result depends on that row alone, to the last bit: not on
+    other rows, nor on how many threads the ``backend`` has.
     """
-    if pool is None:
-        pool = np.arange(len(column_factors))
-    candidates = column_factors[pool]
-    place = np.full(len(column_factors), -1)
-    place[pool] = np.arange(len(pool))
-    n_rows, width = len(row_factors), min(n, len(pool))
+    n_rows = len(row_factors)
+    pool = np.arange(len(column_factors)) if pool is None else np.unique(pool).astype(np.int64)
+    width = min(n, len(pool))
     items = np.full((n_rows, n), -1, np.int64)
     scores = np.full((n_rows, n), -np.inf, np.result_type(row_factors, column_factors))
-    step = max(1, SCORES_AT_ONCE // max(1, len(pool)))
-    for start in range(0, n_rows, step):
-        stop = min(start + step, n_rows)
-        block = row_factors[start:stop] @ candidates.T
-        if exclude is not None:
-            run = slice(exclude.indptr[start], exclude.indptr[stop])
-            lengths = np.diff(exclude.indptr[start : stop + 1])
-            rows, columns = np.repeat(np.arange(stop - start), lengths), place[exclude.indices[run]]
-            block[rows[columns >= 0], columns[columns >= 0]] = -np.inf
-        if width == 0:
-            continue
-        top, best = _top(block, width)
-        items[start:stop, :width] = np.where(best == -np.inf, -1, pool[top])
-        scores[start:stop, :width] = best
+    if n_rows == 0 or width == 0:
+        return items, scores
+    seen = _sorted_lists(exclude, n_rows)
+    for rows, k in _groups(row_factors):
+        used = np.ascontiguousarray(column_factors[:, :k], scores.dtype)
+        columns = _in_order(used, pool, len(rows) >= FEW_ROWS)
+        blocks = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
+        shared = row_factors, columns, pool, seen, width
+        found = (backend or ThreadsBackend(1)).map(_rank, blocks, shared)
+        for block, (best, values) in zip(blocks, found, strict=True):
+            items[block, :width], scores[block, :width] = best, values
     return items, scores
 
 
-def most_similar(
-    factors: npt.NDArray[np.floating], ids: Any, n: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
-    """Return the n other rows of ``factors`` with the highest cosine to each of ``ids``."""
-    norms = np.linalg.norm(factors, axis=1, keepdims=True)
-    unit = factors / np.where(norms > 0, norms, 1)
+def _groups(row_factors: Floats) -> list[tuple[Integers, int]]:
+    """Rows that are ranked together, and how many coordinates they use.
+
+    The last coordinate may be one for rows without factors of their own, and hold the popularity of
+    columns.  Norms that contain it would bound nothing for all other rows, so these go without it.
+    """
+    k = row_factors.shape[1]
+    last = row_factors[:, -1] != 0
+    if k == 1 or last.all():
+        return [(np.arange(len(last)), k)]
+    groups = (np.flatnonzero(~last), k - 1), (np.flatnonzero(last), k)
+    return [(rows, k) for rows, k in groups if len(rows)]
+
+
+def most_similar(factors: Floats, ids: Integers, n: int, *, backend: Backend | None = None) -> Best:
+    """Return the n other rows of ``factors`` with the highest cosine to each of ``ids``.
+
+    A row of zeros has no direction: it is nobody's neighbour, and its own cosines are 0.
+    """
+    norms = np.linalg.norm(factors, axis=1)
+    known = norms > 0
+    unit = factors / np.where(known, norms, 1)[:, None]
     itself = sp.csr_array(
         (np.ones(len(ids)), ids, np.arange(len(ids) + 1)), shape=(len(ids), len(factors))
     )
-    return best_columns(unit[ids], unit, n, exclude=itself)
+    pool = np.flatnonzero(known)
+    return best_columns(unit[ids], unit, n, exclude=itself, pool=pool, backend=backend)
 
 
-def _top(block: npt.NDArray[Any], n: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Columns and values of the n largest of each row, in order, ties by column."""
-    n_columns = block.shape[1]
-    if n < n_columns:
-        # All that reach the n-th largest value, ties included, or their order would be arbitrary.
-        bar = np.partition(block, n_columns - n, axis=1)[:, n_columns - n, None]
-        rows, columns = np.nonzero(block >= bar)
-    else:
-        rows, columns = np.nonzero(np.ones_like(block, bool))
-    order = np.lexsort((columns, -block[rows, columns], rows))
-    rows, columns = rows[order], columns[order]
-    begins = np.searchsorted(rows, np.arange(len(block)))
-    take = begins[:, None] + np.arange(n)
-    top = columns[take]
-    return top, np.take_along_axis(block, top, axis=1)
+class _Columns(NamedTuple):
+    """Factors of columns in the order of the scan, their ids, and bounds of the norms to come."""
+
+    factors: Floats
+    ids: npt.NDArray[np.int32]
+    bounds: npt.NDArray[np.float64]
+
+
+def _in_order(factors: Floats, pool: Integers, by_norm: bool) -> _Columns:
+    if len(pool) < len(factors):
+        factors = factors[pool]
+    width, k = CACHE_LINE // factors.itemsize, factors.shape[1]
+    bounds = np.full(-(-len(pool) // width), np.inf)
+    if by_norm:
+        norms = _norms(factors)
+        order = np.argsort(-norms, kind="stable")
+        # Scores are rounded: no column may be given up because of its last bits.
+        slack = 1 + 4 * (k + 6) * np.finfo(factors.dtype).eps
+        factors, pool, bounds = factors[order], pool[order], norms[order][::width] * slack
+    return _Columns(factors, pool.astype(np.int32), bounds)
+
+
+def _norms(factors: Floats) -> npt.NDArray[np.float64]:
+    return np.sqrt(np.einsum("ij,ij->i", factors, factors, dtype=np.float64))
+
+
+class _Seen(NamedTuple):
+    """Columns that rows may not get: those of row i are ids[begins[i] : ends[i]], sorted."""
+
+    begins: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int32]
+
+
+def _sorted_lists(exclude: sp.csr_array | None, n_rows: int) -> _Seen:
+    if exclude is None:
+        nowhere = np.zeros(n_rows, np.int64)
+        return _Seen(nowhere, nowhere, np.zeros(0, np.int32))
+    if not exclude.has_sorted_indices:
+        exclude = exclude.sorted_indices()
+    indptr = exclude.indptr.astype(np.int64, copy=False)
+    return _Seen(indptr[:-1], indptr[1:], exclude.indices.astype(np.int32, copy=False))
+
+
+def _rank(block: Integers, shared: Any) -> Best:
+    """Best columns of some rows."""
+    factors, columns, pool, seen, n = shared
+    rows = factors[block, : columns.factors.shape[1]].astype(columns.factors.dtype, copy=False)
+    begins, ends = seen.begins[block], seen.ends[block]
+    norms = _norms(rows)
+    items, scores = np.empty((len(rows), n), np.int64), np.empty((len(rows), n), rows.dtype)
+    rank_block(
+        Width(CACHE_LINE // rows.itemsize),
+        *map(read_only, (rows, norms, columns.factors, columns.bounds, columns.ids)),
+        *map(read_only, (begins, ends, seen.ids)),
+        items,
+        scores,
+    )
+    for i in np.flatnonzero(norms == 0):
+        own = seen.ids[begins[i] : ends[i]]
+        first = np.setdiff1d(pool[: n + len(own)], own, assume_unique=True)[:n]
+        items[i, : len(first)], scores[i, : len(first)] = first, 0
+    return items, scores

@@ -204,7 +204,8 @@ class Rows:
 
     def __init__(self, context, builder, array_type, array):
         self.builder = builder
-        self.data = context.make_array(array_type)(context, builder, array).data
+        struct = context.make_array(array_type)(context, builder, array)
+        self.data, self.shape = struct.data, cgutils.unpack_tuple(builder, struct.shape)
 
     @property
     def element(self):
@@ -212,8 +213,18 @@ class Rows:
 
     def row(self, index, width: int) -> Row:
         """Row ``index``, if rows have ``width`` numbers."""
-        start = self.builder.mul(index, ir.Constant(_INT64, width))
-        return Row(self.builder, self.builder.gep(self.data, [start]))
+        return self._row(index, ir.Constant(_INT64, width))
+
+    def long_row(self, index) -> Row:
+        """Row ``index`` of an array whose width is known only when it runs."""
+        return self._row(index, self.shape[-1])
+
+    def vector(self) -> Row:
+        """A one-dimensional array as its only row."""
+        return Row(self.builder, self.data)
+
+    def _row(self, index, width) -> Row:
+        return Row(self.builder, self.builder.gep(self.data, [self.builder.mul(index, width)]))
 
 
 class Row:
@@ -231,6 +242,10 @@ class Row:
         """Write a vector to the places from ``offset`` on."""
         self.builder.store(vector.value, self._at(offset, vector.lanes), align=self._size)
 
+    def __add__(self, offset) -> Row:
+        """The same row from an offset on that is known only when it runs."""
+        return Row(self.builder, self.builder.gep(self.pointer, [offset]))
+
     def prefetch(self, width: int) -> None:
         """Ask for the cache lines of the row: it will be read and written soon."""
         byte = ir.IntType(8).as_pointer()
@@ -239,10 +254,10 @@ class Row:
             ir.FunctionType(ir.VoidType(), [byte, _INT32, _INT32, _INT32]),
             "llvm.prefetch.p0",
         )
-        write, keep, data = (ir.Constant(_INT32, n) for n in (0, 3, 1))
+        how = [ir.Constant(_INT32, n) for n in (0, 3, 1)]  # kind, how long to keep, data
         for offset in range(0, width, _ALIGNMENT // self._size):
             address = self.builder.bitcast(self._at(offset, 1), byte)
-            self.builder.call(function, [address, write, keep, data])
+            self.builder.call(function, [address, *how])
 
     def _at(self, offset, lanes):
         address = self.builder.gep(self.pointer, [ir.Constant(_INT64, offset)])
@@ -293,6 +308,47 @@ def sum_pair(first: Vector, second: Vector) -> tuple[Any, Any]:
     return both.lane(0), both.lane(1)
 
 
+def lane_sums(vectors: list[Vector]) -> list[Any]:
+    """The sums over the lanes of each of 2ⁿ vectors, all trees climbed together."""
+    group = vectors[0].lanes
+    while group > 1:
+        low = [lane for lane in range(vectors[0].lanes) if lane % group < group // 2]
+        high = [lane + group // 2 for lane in low]
+        if len(vectors) == 1:
+            vectors = [vectors[0].pick(low) + vectors[0].pick(high)]
+        else:
+            low, high = ([*half, *(n + vectors[0].lanes for n in half)] for half in (low, high))
+            pairs = zip(vectors[::2], vectors[1::2], strict=True)
+            vectors = [a.pick(low, b) + a.pick(high, b) for a, b in pairs]
+        group //= 2
+    return [vector.lane(n) for vector in vectors for n in range(vector.lanes)]
+
+
+def lanes_of(element) -> int:
+    """Numbers of a type in a register of 32 bytes."""
+    return 8 if str(element) == "float" else 4
+
+
+def zeros_of(builder, element, count: int) -> list[Vector]:
+    """So many vectors of zeros, a register each."""
+    kind = ir.VectorType(element, lanes_of(element))
+    return [Vector(builder, ir.Constant(kind, [0.0] * kind.count)) for _ in range(count)]
+
+
+def fold(builder, length, lanes: int, vectors: list[Vector], body: Callable) -> list[Vector]:
+    """Carry vectors through a loop: ``vectors = body(offset, vectors)`` for 0, lanes, … < length.
+
+    ``length`` is known only when it runs, and a multiple of ``lanes``.
+    """
+    slots = [cgutils.alloca_once_value(builder, vector.value) for vector in vectors]
+    zero, step = ir.Constant(_INT64, 0), ir.Constant(_INT64, lanes)
+    with cgutils.for_range_slice(builder, zero, length, step, _INT64) as (offset, _):
+        vectors = body(offset, [Vector(builder, builder.load(slot)) for slot in slots])
+        for slot, vector in zip(slots, vectors or [], strict=True):
+            builder.store(vector.value, slot)
+    return [Vector(builder, builder.load(slot)) for slot in slots]
+
+
 # ------------------------------------------------------------------ functions with two bodies
 
 
@@ -321,6 +377,8 @@ def vectorized(function: Callable, returns: Callable) -> Callable:
             result = generate(builder, *operands)
             if result is None:
                 return context.get_dummy_value()
+            if not isinstance(result, tuple | list):
+                return result
             return cgutils.pack_array(builder, result)
 
         return generate
@@ -342,6 +400,16 @@ def _operand(context, builder, kind, value):
 def pair_of_elements(width, rows, *others):
     """Type of a pair of numbers of the kind that the first array holds."""
     return types.UniTuple(rows.dtype, 2)
+
+
+def four_elements(rows, *others):
+    """Type of four numbers of the kind that the first array holds."""
+    return types.UniTuple(rows.dtype, 4)
+
+
+def one_element(rows, *others):
+    """Type of a number of the kind that the first array holds."""
+    return rows.dtype
 
 
 def nothing(*arguments):

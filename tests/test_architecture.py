@@ -12,7 +12,8 @@ LOWER = {
     "_jit": set(),
     "_record": set(),
     "_simd": {"_record"},
-    "losses": {"_record", "losses"},
+    "domains": {"_record"},
+    "losses": {"_record", "domains", "losses"},
     "regularizers": {"_record", "regularizers"},
     "kernels": {"_jit", "_record", "_simd"},
     "backends": {"backends"},
@@ -20,10 +21,15 @@ LOWER = {
 }
 # What the user calls, and what that is made of.
 UPPER = {
-    "__init__", "_factorizer", "_held_out", "_ids", "_observations", "_parameters", "_ranking",
-    "entries", "entry_regressor", "fpsg", "testing",
+    "__init__", "_certificate", "_columns", "_components", "_factorizer", "_growth", "_held_out",
+    "_ids", "_implicit_updates", "_interactions", "_observations", "_parameters", "_path",
+    "_ranking", "_sampling", "_tables", "_updates", "entries", "entry_regressor", "fpsg", "glrm",
+    "implicit_als", "metrics", "presets", "testing", "weighting",
 }  # fmt: skip
-SCIKIT_LEARN = {"_factorizer", "_observations", "entries", "entry_regressor", "fpsg"}
+SCIKIT_LEARN = {
+    "_factorizer", "_observations", "_path", "entries", "entry_regressor", "fpsg", "glrm",
+    "implicit_als", "metrics", "weighting",
+}  # fmt: skip
 NUMBA = {"_jit", "_record", "_simd"}
 NEVER_AT_IMPORT = {"matplotlib", "pandas", "polars", "pyarrow", "pyspark", "rich"}
 
@@ -187,8 +193,17 @@ def test_scikit_learn_lives_in_the_upper_layer(module):
 def test_lower_layers_need_little(module):
     allowed = {
         "_jit": {"numba", "numpy", "typing"},
-        "losses": {"__future__", "dataclasses", "math", "numpy", "typing"},
-        "regularizers": {"__future__", "dataclasses", "math", "numpy", "typing"},
+        "domains": {"__future__", "dataclasses", "math", "numpy", "typing"},
+        "losses": {"__future__", "collections", "dataclasses", "math", "numpy", "typing"},
+        "regularizers": {
+            "__future__",
+            "collections",
+            "dataclasses",
+            "math",
+            "numpy",
+            "scipy",
+            "typing",
+        },
         "kernels": {"__future__", "dataclasses", "math", "numpy", "typing"},
     }
     if module.layer in allowed:

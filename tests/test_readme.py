@@ -83,8 +83,13 @@ def test_quickstart_beats_the_mean_and_draws_a_picture(tmp_path):
     assert (tmp_path / "quickstart.png").stat().st_size > 10_000
 
 
-def test_own_loss_obeys_the_laws(tmp_path):
-    assert "obeys" in run(str(ROOT / "examples" / "own_loss.py"), cwd=tmp_path)
+def test_own_loss_obeys_the_laws_and_moves_the_fit(tmp_path):
+    said = run(str(ROOT / "examples" / "own_loss.py"), cwd=tmp_path)
+    assert "obeys" in said
+    shares = [int(share) for share in re.findall(r"(\d+)% of the predictions", said)]
+    assert len(shares) == 3
+    assert shares == sorted(shares, reverse=True)
+    assert "Best strength" in said  # found by two other processes
 
 
 def test_grid_search_on_movielens_finds_a_good_model(shared_data, tmp_path):

@@ -1,0 +1,71 @@
+"""Components in a canonical form, and what each of them explains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from ._columns import Columns
+
+__all__ = ["explained_shares", "principal_axes", "shared_strength"]
+
+Floats = npt.NDArray[np.floating]
+
+CELLS_TO_EXPLAIN = 20_000
+"""Shares are read off about so many cells, those of evenly spaced rows."""
+
+
+def shared_strength(regularizer: Any) -> float | None:
+    """Return s if every row of factors costs exactly ½ s ‖x‖², else ``None``."""
+    if isinstance(regularizer, list) or getattr(regularizer, "on_block", False):
+        return None
+    return getattr(regularizer, "quadratic_strength", None)
+
+
+def principal_axes(W: Floats, H: Floats, row_strength: float, column_strength: float) -> Floats:
+    """Return column factors with the same products WHᵀ, orthogonal, the heaviest first.
+
+    WHᵀ = USVᵀ is split as U√S and √S Vᵀ, scaled so that ½ s_w ‖W‖² + ½ s_h ‖H‖² is least.  The
+    entry of largest magnitude of each component is positive.
+    """
+    Qh, Rh = np.linalg.qr(H.astype(np.float64))
+    W = W.astype(np.float64, copy=False)
+    squares, axes = np.linalg.eigh(W.T @ W)  # W is long, and an orthogonal factor is not needed
+    _, S, Vt = np.linalg.svd((np.sqrt(np.maximum(squares, 0))[:, None] * axes.T) @ Rh.T)
+    k = H.shape[1]
+    out = np.zeros((len(H), k))
+    n = min(k, S.size, Vt.shape[0])
+    ratio = (row_strength / column_strength) ** 0.25 if row_strength and column_strength else 1.0
+    out[:, :n] = (Qh @ Vt[:n].T) * (np.sqrt(S[:n]) * ratio)
+    peak = out[np.argmax(np.abs(out), axis=0), np.arange(k)]
+    return np.ascontiguousarray(out * np.where(peak < 0, -1, 1), dtype=H.dtype)
+
+
+def explained_shares(
+    columns: Columns,
+    matrix: sp.csr_array,
+    column_weights: Floats,
+    W: Floats,
+    H: Floats,
+    b: Floats,
+) -> npt.NDArray[np.float64]:
+    """Return how much the loss grows without each component, as a share of that without any."""
+    every = max(1, matrix.nnz // CELLS_TO_EXPLAIN)
+    chosen = np.arange(0, matrix.shape[0], every)
+    part = matrix if every == 1 else matrix[chosen]
+    rows = chosen[np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))]
+    weights = column_weights[part.indices]
+
+    whole, nothing, without = 0.0, 0.0, np.zeros(H.shape[1])
+    for group, at, places in columns.groups_of(part.indices):
+        shares = W[rows[at]][:, None, :].astype(np.float64) * H[places]  # (n_cells, d, k)
+        constants, observed, w = b[places].astype(np.float64), part.data[at], weights[at]
+        predictions = constants + shares.sum(axis=2)
+        whole += float(group.costs(predictions, observed) @ w)
+        nothing += float(group.costs(constants, observed) @ w)
+        for c in range(without.size):
+            without[c] += float(group.costs(predictions - shares[:, :, c], observed) @ w)
+    return (without - whole) / nothing if nothing > 0 else np.zeros(without.size)

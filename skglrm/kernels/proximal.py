@@ -1,0 +1,488 @@
+r"""Rows of factors given the other side, by quadratic models of the objective.
+
+For a row with factors x, observed cells j of weight ω and other factors y_j, and u_j = x·y_j, the
+model at the present x0 is
+
+.. math::
+
+    F(x_0) + g \cdot (x - x_0) + \tfrac12 (x - x_0)^T A (x - x_0) + r(x), \quad
+    g = \sum_j \omega_j L'(u_j, a_j)\, y_j, \quad A = \sum_j \omega_j h_j\, y_j y_j^T .
+
+h_j is a bound on L'' where the loss has one: the model then lies above the objective, which its
+minimum cannot increase.  Else h_j is the slope of L' across a window around u_j.
+
+Rows of a block are arrays of float64 that begin with the number of the row in the block; ``rows``
+says where the row's cells are.  Factors are (n, d, K): d is 1 but for columns whose loss has
+several predictions, which share A.  The first ``k`` of the K coordinates are penalised, the first
+``free`` are solved for: an offset is the last one, 1 and fixed in rows, free of penalty in columns.
+"""
+
+import numpy as np
+
+from .._jit import kernel
+from .._simd import fold, nothing, splat, vectorized
+
+TILE = 4, 8
+"""Entries of a matrix that are summed at once, in registers."""
+
+
+@kernel
+def add_model(
+    loss, indptr, indices, values, weights, other, rows, x, curvature, smooth, radius, F, G, A
+):
+    """Add a loss to F (n,), G (n, 1, K) and A (n, K, K), at x (n, 1, K).
+
+    ``other`` is (m, 1, K).  ``curvature`` bounds L''; if it is negative, ``radius`` (n,) is half
+    the window of the slope of L'.  A loss that is not smooth is replaced by its mean over the
+    window, whose derivative is (L(u + ρ) - L(u - ρ)) / 2ρ, but in F.
+    """
+    K = x.shape[2]
+    Y, T, sums = _scratch(K)
+    bounded = curvature >= 0.0
+    for p in range(rows.size):
+        begin, end = indptr[rows[p]], indptr[rows[p] + 1]
+        r, total = radius[p], 0.0
+        sums[:] = 0.0
+        while begin < end:
+            n = min(len(Y), end - begin)
+            for b in range(n):
+                row, y, t, u = other[indices[begin + b], 0], Y[b], T[b], 0.0
+                for d in range(K):
+                    y[d] = row[d]
+                    u += y[d] * x[p, 0, d]
+                a = np.float64(values[begin + b])
+                w = np.float64(weights[begin + b]) if weights.size > 0 else 1.0
+                total += w * loss.value(u, a)
+                if smooth or bounded:
+                    slope = w * loss.gradient(u, a)
+                else:
+                    slope = w * (loss.value(u + r, a) - loss.value(u - r, a)) / (2.0 * r)
+                h = w * (curvature if bounded else _secant(loss, u, a, r, smooth))
+                for d in range(K):
+                    t[d] = h * y[d]
+                t[K] = slope
+            _add_products(Y, T, n, sums)
+            begin += n
+        F[p] += total
+        _add_sums(sums, G[p, 0], A[p])
+
+
+@kernel
+def _secant(loss, u, a, radius, smooth):
+    # At kinks, wider windows see the next one from afar.  Where all is flat a step still ends: at
+    # ten thousand small windows, or as far as the widest sees.
+    largest, r = 0.0, radius
+    for _ in range(1 if smooth else 3):
+        h = (loss.gradient(u + r, a) - loss.gradient(u - r, a)) / (2.0 * r)
+        if h > largest:
+            largest = h
+        r *= 10_000.0 if smooth else 8.0
+    return max(largest, abs(loss.gradient(u, a)) / r)
+
+
+@kernel
+def add_slope(loss, indptr, indices, values, weights, other, rows, x, F, G):
+    """Add a loss at x (n, 1, K) to F (n,) and, its derivative, to G (n, 1, K)."""
+    K = x.shape[2]
+    g = np.empty(K)
+    for p in range(rows.size):
+        total = 0.0
+        g[:] = 0.0
+        for t in range(indptr[rows[p]], indptr[rows[p] + 1]):
+            row, u, a = other[indices[t], 0], 0.0, np.float64(values[t])
+            for d in range(K):
+                u += np.float64(x[p, 0, d]) * row[d]
+            w = np.float64(weights[t]) if weights.size > 0 else 1.0
+            total += w * loss.value(u, a)
+            slope = w * loss.gradient(u, a)
+            for d in range(K):
+                g[d] += slope * row[d]
+        F[p] += total
+        for d in range(K):
+            G[p, 0, d] += g[d]
+
+
+@kernel
+def add_vector_model(
+    loss, d, indptr, indices, values, weights, other, rows, x, curvature, F, G, A
+):  # fmt: skip
+    """Add a loss of d predictions to F (n,), G, like x (n, d or 1, K), and A (n, K, K), or empty.
+
+    Either x holds d rows and ``other`` (m, 1, K) one for each cell, or the reverse.
+    """
+    K = x.shape[2]
+    u, s = np.empty(d), np.empty(d)
+    mine, theirs = (1 if x.shape[1] == d else 0), (1 if other.shape[1] == d else 0)
+    for p in range(rows.size):
+        i, total = rows[p], 0.0
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            a, w = np.float64(values[t]), (np.float64(weights[t]) if weights.size > 0 else 1.0)
+            for c in range(d):
+                u[c] = 0.0
+                for m in range(K):
+                    u[c] += np.float64(x[p, c * mine, m]) * other[j, c * theirs, m]
+            total += w * loss.value(u, a)
+            loss.gradient(u, a, s)
+            for c in range(d):
+                for m in range(K):
+                    G[p, c * mine, m] += w * s[c] * other[j, c * theirs, m]
+            if A.shape[0] > 0:
+                h = w * curvature
+                for c in range(other.shape[1]):
+                    for m in range(K):
+                        y = h * other[j, c, m]
+                        for l in range(K):  # noqa: E741
+                            A[p, m, l] += y * other[j, c, l]
+        F[p] += total
+
+
+@kernel
+def add_value(loss, indptr, indices, values, weights, other, rows, x, F):
+    """Add a loss at x (n, 1, K) to F (n,)."""
+    K = x.shape[2]
+    z = np.empty(K)
+    for p in range(rows.size):
+        i, total = rows[p], 0.0
+        for d in range(K):
+            z[d] = x[p, 0, d]
+        for t in range(indptr[i], indptr[i + 1]):
+            j, u = indices[t], 0.0
+            for d in range(K):
+                u += z[d] * other[j, 0, d]
+            w = np.float64(weights[t]) if weights.size > 0 else 1.0
+            total += w * loss.value(u, np.float64(values[t]))
+        F[p] += total
+
+
+@kernel
+def add_vector_value(loss, d, indptr, indices, values, weights, other, rows, x, F):
+    """Add a loss of d predictions at x (n, d or 1, K) to F (n,)."""
+    K = x.shape[2]
+    u = np.empty(d)
+    mine, theirs = (1 if x.shape[1] == d else 0), (1 if other.shape[1] == d else 0)
+    for p in range(rows.size):
+        i, total = rows[p], 0.0
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            for c in range(d):
+                u[c] = 0.0
+                for m in range(K):
+                    u[c] += np.float64(x[p, c * mine, m]) * other[j, c * theirs, m]
+            w = np.float64(weights[t]) if weights.size > 0 else 1.0
+            total += w * loss.value(u, np.float64(values[t]))
+        F[p] += total
+
+
+@kernel
+def add_quadratic_model(indptr, indices, values, weights, other, rows, F, G, A):
+    """Add ½ Σ ω (x·y - a)² at x = 0 to F (n,), G (n, 1, K) and A (n, K, K)."""
+    K = other.shape[2]
+    Y, T, sums = _scratch(K)
+    if weights.size == 0:
+        T = Y  # whose column K is free
+    for p in range(rows.size):
+        begin, end = indptr[rows[p]], indptr[rows[p] + 1]
+        total = 0.0
+        sums[:] = 0.0
+        while begin < end:
+            n = min(len(Y), end - begin)
+            for b in range(n):
+                row, y, t = other[indices[begin + b], 0], Y[b], T[b]
+                a, w = np.float64(values[begin + b]), 1.0
+                for d in range(K):
+                    y[d] = row[d]
+                if weights.size > 0:
+                    w = np.float64(weights[begin + b])
+                    for d in range(K):
+                        t[d] = w * y[d]
+                t[K] = -w * a
+                total += w * a * a
+            _add_products(Y, T, n, sums)
+            begin += n
+        F[p] += 0.5 * total
+        _add_sums(sums, G[p, 0], A[p])
+
+
+@kernel
+def add_quadratic_slope(indptr, indices, values, other, rows, F, G):
+    """Add ½ Σ (x·y - a)² at x = 0 to F (n,) and G (n, 1, K)."""
+    K = other.shape[2]
+    g = np.empty(K)
+    for p in range(rows.size):
+        total = 0.0
+        g[:] = 0.0
+        for t in range(indptr[rows[p]], indptr[rows[p] + 1]):
+            row, a = other[indices[t], 0], np.float64(values[t])
+            total += a * a
+            for d in range(K):
+                g[d] += a * row[d]
+        F[p] += 0.5 * total
+        for d in range(K):
+            G[p, 0, d] -= g[d]
+
+
+# What the cells of a row add to A and g is a product of two matrices, TᵀY, with a cell in each row:
+# y in Y, and h y and the slope in T.  Only the lower half of A is summed, and a little more.
+
+
+@kernel
+def _scratch(K):
+    width, height = (K + 8) // 8 * 8, (K + 4) // 4 * 4
+    batch = max(32, min(256, 3072 // width))
+    return np.zeros((batch, width)), np.zeros((batch, height)), np.zeros((height, width))
+
+
+@kernel
+def _add_products(Y, T, n, sums):
+    for d in range(0, sums.shape[0], 4):
+        for m in range(0, min(d + 4, sums.shape[1]), 8):
+            add_tile(T, Y, n, d, m, sums)
+
+
+@kernel
+def _add_sums(sums, g, A):
+    K = g.size
+    for d in range(K):
+        for m in range(d):
+            A[d, m] += sums[d, m]
+            A[m, d] += sums[d, m]
+        A[d, d] += sums[d, d]
+        g[d] += sums[K, d]
+
+
+def add_tile(T, Y, n, d, m, out):
+    """Add the tile of TᵀY, of n rows, that begins at row d and column m to out."""
+    height, width = TILE
+    out[d : d + height, m : m + width] += T[:n, d : d + height].T @ Y[:n, m : m + width]
+
+
+@vectorized(add_tile, returns=nothing)
+def _add_tile(builder, T, Y, n, d, m, out):
+    height, width = TILE
+
+    def body(b, sums):
+        t, y = T.long_row(b) + d, (Y.long_row(b) + m).load(0, width)
+        factors = [splat(builder, t.load(i, 1).lane(0), y.element, width) for i in range(height)]
+        return [one + factor * y for one, factor in zip(sums, factors, strict=True)]
+
+    rows = [out.long_row(builder.add(d, d.type(i))) + m for i in range(height)]
+    sums = fold(builder, n, 1, [row.load(0, width) for row in rows], body)
+    for row, one in zip(rows, sums, strict=True):
+        row.store(one, 0)
+
+
+# ------------------------------------------------------------------ minimising the model
+
+
+@kernel
+def move_model(A, G, step, linear, curved, slope):
+    """Write G·step and stepᵀ A step to linear and curved (n,), and G + A step to slope (n, d, K).
+
+    A is (n, K, K), or (1, K, K) for all rows.
+    """
+    K = step.shape[2]
+    for p in range(step.shape[0]):
+        M = A[0 if A.shape[0] == 1 else p]
+        linear[p] = curved[p] = 0.0
+        for c in range(step.shape[1]):
+            for m in range(K):
+                s = 0.0
+                for l in range(K):  # noqa: E741
+                    s += M[m, l] * step[p, c, l]
+                slope[p, c, m] = G[p, c, m] + s
+                linear[p] += G[p, c, m] * step[p, c, m]
+                curved[p] += s * step[p, c, m]
+
+
+@kernel
+def minimise_ridge(A, G, x, scale, strength, center, k, free, out):
+    r"""Minimise the model with A times ``scale`` (n,) and r = ½ s ‖x - μ‖², for each row.
+
+    x, G and out are (n, d, K), μ = ``center`` is (k,); A is (n, K, K), or (1, K, K) for all rows.
+    The step solves (scale·A + s I) δ = -g - s (x - μ); a direction that nothing determines stays.
+    """
+    K, d = x.shape[2], x.shape[1]
+    M, b = np.empty((free, free)), np.empty(free)
+    shared = A.shape[0] == 1 and x.shape[0] > 1
+    for p in range(x.shape[0]):
+        if p == 0 or not shared:
+            for m in range(free):
+                for l in range(m + 1):  # noqa: E741
+                    M[m, l] = scale[p] * A[p, m, l]
+                if m < k:
+                    M[m, m] += strength
+            _factorise(M)
+        for c in range(d):
+            for m in range(free):
+                b[m] = -G[p, c, m]
+                if m < k:
+                    b[m] -= strength * (x[p, c, m] - center[m])
+            _solve(M, b)
+            for m in range(K):
+                out[p, c, m] = x[p, c, m] + (b[m] if m < free else 0.0)
+
+
+@kernel
+def minimise_by_coordinates(regularizer, A, G, x, scale, k, free, n_iter, tol, out):
+    """Minimise the model by cyclic coordinate descent from x, for a regularizer of single entries.
+
+    A coordinate has the closed form prox(x_m - slope_m / A_mm) with step 1 / A_mm.  It ends after
+    ``n_iter`` cycles, or when no coordinate moves by more than ``tol`` times the largest.
+    """
+    K, d = x.shape[2], x.shape[1]
+    z, slope = np.empty(K), np.empty(K)
+    shared = A.shape[0] == 1
+    for p in range(x.shape[0]):
+        M = A[0 if shared else p]
+        for c in range(d):
+            for m in range(K):
+                z[m] = x[p, c, m]
+                slope[m] = G[p, c, m]
+            for _ in range(n_iter):
+                largest, moved = 0.0, 0.0
+                for m in range(free):
+                    h = scale[p] * M[m, m]
+                    if h <= 0.0:
+                        h = 1e-12
+                    before = z[m]
+                    z[m] -= slope[m] / h
+                    if m < k:
+                        regularizer.prox(z[m : m + 1], 1.0 / h)
+                    change = z[m] - before
+                    if change != 0.0:
+                        for l in range(free):  # noqa: E741
+                            slope[l] += scale[p] * M[m, l] * change
+                    moved, largest = max(moved, abs(change)), max(largest, abs(z[m]))
+                if moved <= tol * largest:
+                    break
+            for m in range(K):
+                out[p, c, m] = z[m]
+
+
+@kernel
+def minimise_by_prox(regularizer, A, G, x, scale, k, free, n_iter, tol, out):
+    """Minimise the model by proximal gradient steps from x, for any regularizer of rows.
+
+    The step is 1 / λ with λ the largest row sum of |A|, at least the largest eigenvalue, so that no
+    step increases the model, whether the regularizer is convex or not.
+    """
+    K, d = x.shape[2], x.shape[1]
+    z, new, slope = np.empty(K), np.empty(K), np.empty(K)
+    shared = A.shape[0] == 1
+    for p in range(x.shape[0]):
+        M = A[0 if shared else p]
+        bound = scale[p] * _largest_row(M, free)
+        for c in range(d):
+            for m in range(K):
+                z[m] = new[m] = x[p, c, m]
+                slope[m] = G[p, c, m]
+            for _ in range(n_iter):
+                for m in range(free):
+                    new[m] = z[m] - slope[m] / bound
+                regularizer.prox(new[:k], 1.0 / bound)
+                largest, moved = 0.0, 0.0
+                for m in range(free):
+                    moved, largest = max(moved, abs(new[m] - z[m])), max(largest, abs(new[m]))
+                for m in range(free):
+                    change = scale[p] * (new[m] - z[m])
+                    if change != 0.0:
+                        for l in range(free):  # noqa: E741
+                            slope[l] += M[m, l] * change
+                    z[m] = new[m]
+                if moved <= tol * largest:
+                    break
+            for m in range(K):
+                out[p, c, m] = z[m]
+
+
+@kernel
+def minimise_blocks(regularizer, A, G, x, scale, out):
+    """Make one proximal gradient step, for a regularizer of the blocks x (n, d, K) of columns."""
+    for p in range(x.shape[0]):
+        bound = scale[p] * _largest_row(A[0 if A.shape[0] == 1 else p], x.shape[2])
+        for c in range(x.shape[1]):
+            for m in range(x.shape[2]):
+                out[p, c, m] = x[p, c, m] - G[p, c, m] / bound
+        regularizer.prox(out[p], 1.0 / bound)
+
+
+@kernel
+def _largest_row(M, free):
+    # The smaller of two bounds of the largest eigenvalue: the largest row sum, and the trace.
+    largest, trace = 0.0, 0.0
+    for m in range(free):
+        total = 0.0
+        for l in range(free):  # noqa: E741
+            total += abs(M[m, l])
+        largest = max(largest, total)
+        trace += M[m, m]
+    return max(min(largest, trace), 1e-12)
+
+
+@kernel
+def penalise_rows(regularizer, x, k, R):
+    """Write the cost of the first k coordinates of the d rows of x (n, d, K), added, to R (n,)."""
+    for p in range(x.shape[0]):
+        R[p] = 0.0
+        for c in range(x.shape[1]):
+            R[p] += regularizer.value(x[p, c, :k])
+
+
+@kernel
+def penalise_blocks(regularizer, x, R):
+    """Write the cost of the blocks x (n, d, K) to R (n,)."""
+    for p in range(x.shape[0]):
+        R[p] = regularizer.value(x[p])
+
+
+@kernel
+def prox_rows(regularizer, step, x, k):
+    """Replace the first k coordinates of the d rows of x (n, d, K) by their prox, in place."""
+    for p in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            regularizer.prox(x[p, c, :k], step)
+
+
+@kernel
+def prox_blocks(regularizer, step, x):
+    """Replace the blocks x (n, d, K) by their prox, in place."""
+    for p in range(x.shape[0]):
+        regularizer.prox(x[p], step)
+
+
+@kernel
+def _factorise(M):
+    # Cholesky in place, of the lower half.  A pivot at rounding level: nothing determines the
+    # dimension, and its step is 0.
+    n = M.shape[0]
+    floor = 0.0
+    for d in range(n):
+        floor = max(floor, M[d, d])
+    floor *= 1e-13
+    for d in range(n):
+        for m in range(d):
+            s = M[d, m]
+            for l in range(m):  # noqa: E741
+                s -= M[d, l] * M[m, l]
+            M[d, m] = s * M[m, m]
+        s = M[d, d]
+        for l in range(d):  # noqa: E741
+            s -= M[d, l] * M[d, l]
+        M[d, d] = 1.0 / np.sqrt(s) if s > floor else 0.0  # the inverse: divisions are slow
+
+
+@kernel
+def _solve(M, b):
+    # b becomes the solution, given the Cholesky factor with inverted pivots.
+    n = b.size
+    for d in range(n):
+        s = b[d]
+        for l in range(d):  # noqa: E741
+            s -= M[d, l] * b[l]
+        b[d] = s * M[d, d]
+    for r in range(n):
+        d = n - 1 - r
+        b[d] *= M[d, d]
+        for l in range(d):  # noqa: E741
+            b[l] -= M[d, l] * b[d]

@@ -1,0 +1,290 @@
+"""Alternating minimisation: rows given columns, columns given rows, and so on downhill.
+
+The same half-step serves both sides, and new rows: folding in is a fit whose columns stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..backends.base import Backend
+from .base import Floats
+from .half_step import HalfStep, Outcome, Term, improve, is_quadratic, settle
+from .problem import Factors, Fit, Group, Part, Problem
+
+__all__ = [
+    "check_exact", "column_losses", "column_sides", "finish", "fold_in", "objective", "row_side",
+    "solve_alternating", "solve_exact", "unit_of",
+]  # fmt: skip
+
+SAME = 1e-7
+"""Relative difference of objectives that does not matter."""
+
+Report = Callable[[int, float], None]
+
+
+def solve_alternating(
+    problem: Problem,
+    start: Factors,
+    backend: Backend,
+    *,
+    max_iter: int,
+    tol: float,
+    report: Report | None = None,
+) -> Fit:
+    """Minimise by passes over rows and columns, any losses and regularizers; never uphill.
+
+    An iteration is a pass over the columns and one over the rows.  It stops when one lowers the
+    objective by less than ``tol`` times its value, and ends with rows that are optimal for the
+    final columns: what :func:`fold_in` finds, where the problem of a row is convex.
+
+    Raises
+    ------
+    ValueError
+        If the objective is infinite at the start.
+    """
+    X, H = problem.inside(start)
+    rows = row_side(problem, X, H)
+    columns = _feasible(problem, column_sides(problem, X, H), X, H, backend)
+    _bind(problem, rows, H)
+    passed = rows.run(improve, backend)
+    curve: list[float] = []
+    converged, failed = False, 0
+    previous = _objective(problem, passed, columns, X, H)
+    if not np.isfinite(previous):
+        raise ValueError(
+            f"The objective is {previous} at the start. Losses of thresholds need starting values "
+            "in order: use offset=True, or give factors whose objective is finite."
+        )
+    for n_iter in range(1, max_iter + 1):
+        failed = 0
+        for side, group in zip(columns, problem.groups, strict=True):
+            _bind(problem, side, H, group)
+            failed += side.run(improve, backend).failed
+        _bind(problem, rows, H)
+        passed = rows.run(improve, backend)
+        failed += passed.failed
+        total = _objective(problem, passed, columns, X, H)
+        curve.append(total)
+        if report is not None:
+            report(n_iter, total)
+        if tol > 0 and previous - total <= tol * abs(total):
+            converged = True
+            break
+        previous = total
+    if not rows.is_closed:
+        final = finish(problem, X, H, backend)
+        if curve:
+            curve[-1] = final
+    return Fit(problem.outside(X, H), curve, len(curve), converged, failed)
+
+
+def solve_exact(problem: Problem, start: Factors, backend: Backend, **options: Any) -> Fit:
+    """Minimise by closed or finished row solves: as :func:`solve_alternating`, checked before.
+
+    Raises
+    ------
+    ValueError
+        If a loss is not quadratic.
+    """
+    check_exact(problem)
+    return solve_alternating(problem, start, backend, **options)
+
+
+def check_exact(problem: Problem) -> None:
+    """Raise ``ValueError`` unless all losses are quadratic."""
+    for group in problem.groups:
+        if not is_quadratic(group.loss):
+            raise ValueError(
+                f"solver='exact' solves rows in closed form, which needs quadratic losses; column "
+                f"{group.columns[0]} has {group.loss!r}. Use solver='proximal' or 'auto'."
+            )
+
+
+def fold_in(
+    problem: Problem, column_factors: Floats, offset: Floats | None, backend: Backend
+) -> Floats:
+    """Return factors (n_rows, n_components) of the problem's rows for given column factors.
+
+    Each row starts from the point of least penalty and is solved to convergence; its result does
+    not depend on any other row.
+    """
+    zeros = np.zeros((problem.n_rows, problem.n_components), problem.dtype)
+    X, H = problem.inside(Factors(zeros, column_factors, offset))
+    row_side(problem, X, H).run(settle, backend)
+    return problem.outside(X, H).row_factors
+
+
+def objective(problem: Problem, factors: Factors, backend: Backend) -> float:
+    """Return the losses and both penalties at given factors."""
+    X, H = problem.inside(factors)
+    total = _coupled(problem, X, H)
+    rows, columns = (
+        row_side(problem, X, H, project=False),
+        column_sides(problem, X, H, project=False),
+    )
+    total += float(np.sum(backend.map(_loss_of_block, rows.blocks, rows)))
+    for side in (rows, *columns):
+        for part in side.parts:
+            x = side.target[part.rows].astype(np.float64)
+            total += float(side._penalty(part, x).sum())
+    return total
+
+
+def column_losses(problem: Problem, factors: Factors, backend: Backend) -> npt.NDArray[np.float64]:
+    """Return the sum of the losses of each column (n_columns,)."""
+    X, H = problem.inside(factors)
+    losses = np.empty(problem.n_columns)
+    for side, group in zip(column_sides(problem, X, H, project=False), problem.groups, strict=True):
+        blocks = side.blocks
+        found = backend.map(_losses_of_block, blocks, side)
+        for block, loss in zip(blocks, found, strict=True):
+            losses[group.columns[block.rows]] = loss
+    return losses
+
+
+def _losses_of_block(block: Any, side: HalfStep) -> npt.NDArray[np.float64]:
+    return side._loss(block.rows, side.target[block.rows])
+
+
+def _loss_of_block(block: Any, side: HalfStep) -> float:
+    return float(_losses_of_block(block, side).sum())
+
+
+# ------------------------------------------------------------------ sides
+
+
+def row_side(problem: Problem, X: Floats, H: Floats, project: bool = True) -> HalfStep:
+    """Return the rows of X (n_rows, K) as a half-step that writes to X; H is read as it changes."""
+    K = X.shape[1]
+    terms = tuple(
+        Term(
+            group.loss,
+            group.by_row,
+            H[group.start : group.stop].reshape(-1, group.width, K),
+            group.width,
+            group.is_vector,
+            unit_of(group),
+        )
+        for group in problem.groups
+    )
+    k = problem.n_components
+    return HalfStep(X.reshape(-1, 1, K), terms, problem.row_parts, k, k, project)
+
+
+def column_sides(problem: Problem, X: Floats, H: Floats, project: bool = True) -> list[HalfStep]:
+    """Return the columns of each group as a half-step that writes to its rows of H."""
+    K = X.shape[1]
+    part_of = np.empty(problem.n_columns, np.int64)
+    for number, part in enumerate(problem.column_parts):
+        part_of[part.rows] = number
+    sides = []
+    for group in problem.groups:
+        mine = part_of[group.columns]
+        parts = tuple(
+            Part(part.regularizer, np.flatnonzero(mine == number).astype(np.int32))
+            for number, part in enumerate(problem.column_parts)
+        )
+        term = Term(
+            group.loss, group.by_column, X.reshape(-1, 1, K), group.width, group.is_vector,
+            unit_of(group),
+        )  # fmt: skip
+        target = H[group.start : group.stop].reshape(-1, group.width, K)
+        sides.append(HalfStep(target, (term,), parts, problem.n_components, K, project))
+    return sides
+
+
+def unit_of(group: Group) -> float:
+    """Size of a difference of predictions that matters."""
+    values = group.by_row.values
+    if group.is_vector or group.loss.curvature is not None or not values.size:
+        return 1.0
+    if group.loss.smooth and group.loss.degree is None:
+        return 1.0  # predictions on a logarithmic scale
+    return float(np.std(values, dtype=np.float64)) or 1.0
+
+
+# ------------------------------------------------------------------ what couples rows
+
+
+def _bind(problem: Problem, side: HalfStep, H: Floats, group: Group | None = None) -> None:
+    """Give a side, rows or those of a group, the bound on what couples it at present."""
+    coupling = problem.row_coupling if group is None else problem.column_coupling
+    if coupling is None:
+        return
+    k = problem.n_components
+    n, d, _ = side.target.shape
+    if group is None:
+        linear, diagonal = coupling.majorizer(side.target[:, 0, :k].astype(np.float64))
+    else:
+        linear, diagonal = coupling.majorizer(_in_order(problem, H)[:, :k])
+        mine = problem.order[group.start : group.stop]
+        linear, diagonal = linear[mine], diagonal[mine]
+    side.bound = linear.reshape(n, d, k), diagonal.reshape(n, d).max(axis=1)
+
+
+def _in_order(problem: Problem, H: Floats) -> npt.NDArray[np.float64]:
+    columns = np.empty(H.shape)
+    columns[problem.order] = H
+    return columns
+
+
+def _coupled(problem: Problem, X: Floats, H: Floats) -> float:
+    k, total = problem.n_components, 0.0
+    if problem.row_coupling is not None:
+        total += float(problem.row_coupling.value_all(X[:, :k].astype(np.float64)))
+    if problem.column_coupling is not None:
+        total += float(problem.column_coupling.value_all(_in_order(problem, H)[:, :k]))
+    return total
+
+
+# ------------------------------------------------------------------ the end
+
+
+def _feasible(
+    problem: Problem, columns: list[HalfStep], X: Floats, H: Floats, backend: Backend
+) -> list[HalfStep]:
+    """Shorten the directions of columns whose loss is infinite, towards their offset alone."""
+    for _ in range(20):
+        infinite = False
+        for side, group in zip(columns, problem.groups, strict=True):
+            if group.loss.finite:
+                continue
+            for block in side.blocks:
+                bad = block.rows[~np.isfinite(_losses_of_block(block, side))]
+                side.target[bad, :, : problem.n_components] *= 0.5
+                infinite |= bad.size > 0
+        if not infinite:
+            break
+        columns = column_sides(problem, X, H)
+    return columns
+
+
+def _objective(
+    problem: Problem, rows: Outcome, columns: list[HalfStep], X: Floats, H: Floats
+) -> float:
+    penalty = sum(float(side.state.penalty.sum()) for side in columns)
+    return rows.loss + rows.penalty + penalty + _coupled(problem, X, H)
+
+
+def finish(problem: Problem, X: Floats, H: Floats, backend: Backend) -> float:
+    """Solve all rows for the final H, write them to X, and return the objective."""
+    rows, columns = row_side(problem, X, H), column_sides(problem, X, H)
+    _bind(problem, rows, H)
+    if problem.row_coupling is not None:
+        return _objective(problem, rows.run(improve, backend), columns, X, H)
+    passed = rows.run(settle, backend)
+    kinds = [part.regularizer for part in rows.parts]
+    convex = all(one.convex for one in kinds) and all(one.loss.convex for one in problem.groups)
+    if convex and not rows.is_closed:
+        # From where any row starts that is folded in, so that the same is found.
+        cold = X.copy()
+        cold[:, : problem.n_components] = 0
+        found = row_side(problem, cold, H).run(settle, backend)
+        if found.loss + found.penalty <= (passed.loss + passed.penalty) * (1 + SAME):
+            X[:], passed = cold, found
+    return _objective(problem, passed, columns, X, H)

@@ -1,0 +1,517 @@
+"""One side of the factors, improved while the other stays: the act that alternating methods repeat.
+
+Rows are independent, so a side is cut into blocks of about equal numbers of cells.  Each row gets
+a quadratic model of its objective, the minimum of the model, and a look at whether the objective
+fell; see :mod:`skglrm.kernels.proximal`.  The next step of a row that failed is shorter.  No block
+knows of another, so results do not depend on how blocks are run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .._jit import read_only
+from ..backends.base import Backend
+from ..kernels.proximal import (
+    add_model,
+    add_quadratic_model,
+    add_quadratic_slope,
+    add_slope,
+    add_value,
+    add_vector_model,
+    add_vector_value,
+    minimise_blocks,
+    minimise_by_coordinates,
+    minimise_by_prox,
+    minimise_ridge,
+    move_model,
+    penalise_blocks,
+    penalise_rows,
+    prox_blocks,
+    prox_rows,
+)
+from ..losses import get_loss
+from .base import Floats
+from .problem import Cells, Part
+
+__all__ = ["HalfStep", "Term", "improve", "settle"]
+
+Doubles = npt.NDArray[np.float64]
+
+CELLS_PER_BLOCK = 65_536
+NUMBERS_PER_BLOCK = 2**19
+"""Of the matrices A of a block: 4 MB."""
+
+TRIES = 14
+TRIES_AT_KINKS = 4
+LONGER, SHORTER = 0.5, 4.0
+WIDEST, SMALLEST = 0.5, 1e-6
+"""Half the window that smooths kinks, in units: at the start, and at the end."""
+
+SMOOTH_WINDOW = 3e-4
+SLOW = 1e-3
+"""Relative decrease below which a row has done what it can in windows of this size."""
+
+ARMIJO = 1e-4
+
+
+@dataclass(frozen=True)
+class Term:
+    """What the cells of one group add to a side, whose rows are those of ``cells``.
+
+    ``other`` (m, d, K) are the factors of the other side; ``unit`` is the size of a difference of
+    predictions that matters, for losses without a bound on their curvature.
+    """
+
+    loss: Any
+    cells: Cells
+    other: Floats
+    width: int
+    is_vector: bool
+    unit: float
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether the loss is ½ (u - a)² exactly."""
+        return is_quadratic(self.loss)
+
+    @property
+    def is_kinked(self) -> bool:
+        """Whether steps need a radius."""
+        return not self.is_vector and not self.loss.smooth and self.loss.curvature is None
+
+
+def is_quadratic(loss: Any) -> bool:
+    """Whether a loss is ½ (u - a)² exactly."""
+    return bool(loss == get_loss("quadratic"))
+
+
+class State(NamedTuple):
+    """Rows on their way: factors (n, d, K), their penalty, and how far the next step goes (n,)."""
+
+    x: Floats
+    penalty: Doubles
+    scale: Doubles
+    radius: Doubles
+
+    def of(self, chosen: Any) -> State:
+        """Return the state of some of the rows."""
+        return State(*(array[chosen] for array in self))
+
+    def put(self, chosen: Any, other: State) -> None:
+        """Write the state of some of the rows."""
+        for array, new in zip(self, other, strict=True):
+            array[chosen] = new
+
+
+class Block(NamedTuple):
+    """Rows that are improved together, and the part whose regularizer they have."""
+
+    part: int
+    rows: npt.NDArray[np.int32]
+
+
+class Outcome(NamedTuple):
+    """What a task returns: the rows' new state, their loss, and how many rows found no way down."""
+
+    state: State
+    loss: float
+    penalty: float
+    failed: int
+
+
+@dataclass
+class HalfStep:
+    """A side of the factors, with all that improving it takes.
+
+    Attributes
+    ----------
+    target : ndarray of shape (n, d, K)
+        The factors; d > 1 only for columns whose loss has several predictions.
+    terms : tuple of Term
+    parts : tuple of Part
+        Regularizers, and the rows of ``target`` that have each.
+    n_penalised, n_free : int
+        How many of the K coordinates are penalised, and solved for.
+    bound : tuple of ndarray, optional
+        (linear (n, d, k), diagonal (n,)) of a bound on what couples the rows, at ``target``.
+    project : bool
+        Whether to move ``target`` to where its penalty is finite.
+    """
+
+    target: Floats
+    terms: tuple[Term, ...]
+    parts: tuple[Part, ...]
+    n_penalised: int
+    n_free: int
+    project: bool = True
+    bound: tuple[Doubles, Doubles] | None = None
+    state: State = field(init=False)
+    gram: Doubles | None = field(init=False, default=None)
+
+    def __post_init__(self):
+        n = len(self.target)
+        self.state = State(self.target, np.zeros(n), np.ones(n), np.full(n, WIDEST))
+        for part in self.parts if self.project else ():
+            x = self.target[part.rows].astype(np.float64)
+            self._prox(part, 1e-10, x)
+            self.state.penalty[part.rows] = self._penalty(part, x)
+            self.target[part.rows] = x
+
+    @cached_property
+    def is_quadratic(self) -> bool:
+        """Whether models are exact."""
+        return all(term.is_quadratic for term in self.terms)
+
+    @cached_property
+    def is_kinked(self) -> bool:
+        """Whether a loss has kinks, so that steps look at windows."""
+        return any(term.is_kinked for term in self.terms)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether one step finds the best rows, wherever it starts."""
+        one_hot = [part.regularizer.one_hot for part in self.parts]
+        closed = [method.strength is not None and self.is_quadratic for method in self.methods]
+        return self.bound is None and bool(np.logical_or(one_hot, closed).all())
+
+    @cached_property
+    def methods(self) -> list[_Method]:
+        """How the model of each part is minimised."""
+        return [_method(part.regularizer, self.n_penalised) for part in self.parts]
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Runs of rows with about equal numbers of cells."""
+        counts = sum(np.diff(term.cells.indptr) for term in self.terms)
+        K = self.target.shape[2]
+        work = counts / CELLS_PER_BLOCK + K * K / NUMBERS_PER_BLOCK
+        blocks = []
+        for number, part in enumerate(self.parts):
+            if part.rows.size:
+                sofar = np.cumsum(work[part.rows])
+                cuts = np.flatnonzero(np.diff(np.floor(sofar))) + 1
+                blocks += [Block(number, rows) for rows in np.split(part.rows, cuts)]
+        return blocks
+
+    @cached_property
+    def is_complete(self) -> npt.NDArray[np.bool_]:
+        """Which rows have all cells, with weight 1, so that their models share one matrix."""
+        complete = np.full(len(self.target), self.is_quadratic and self.bound is None)
+        for term in self.terms:
+            unweighted = not term.cells.weights.size
+            complete &= unweighted & (np.diff(term.cells.indptr) == term.cells.n_columns)
+        return complete
+
+    def run(self, task: Callable[[Block, HalfStep], Outcome], backend: Backend) -> Outcome:
+        """Run a task on all blocks; write the new rows and return the sums."""
+        if self.is_quadratic and self.is_complete.any():
+            others = [term.other[:, 0].astype(np.float64) for term in self.terms]
+            self.gram = np.add.reduce([Y.T @ Y for Y in others])[None]
+        outcomes = backend.map(task, self.blocks, self)
+        loss = penalty = 0.0
+        failed = 0
+        for block, outcome in zip(self.blocks, outcomes, strict=True):
+            self.state.put(block.rows, outcome.state)
+            loss += outcome.loss
+            penalty += outcome.penalty
+            failed += outcome.failed
+        return Outcome(self.state, loss, penalty, failed)
+
+    # -------------------------------------------------------------- what kernels add up
+
+    def _loss(self, rows: npt.NDArray[np.int32], x: Floats) -> Doubles:
+        """Loss of rows (n,) if their factors were x."""
+        F = np.zeros(rows.size)
+        for term in self.terms:
+            add = (*term.cells.arrays, read_only(term.other), rows, read_only(x), F)
+            if term.is_vector:
+                add_vector_value(term.loss, term.width, *add)
+            else:
+                add_value(term.loss, *add)
+        return F
+
+    def _model(
+        self, rows: npt.NDArray[np.int32], x: Floats, radius: Doubles
+    ) -> tuple[Doubles, Doubles, Doubles]:
+        """Value (n,), slope (n, d, K) and matrix (n, K, K) of the losses at x."""
+        n, _, K = x.shape
+        F, G, A = np.zeros(n), np.zeros(x.shape), np.zeros((n, K, K))
+        for term in self.terms:
+            loss = term.loss
+            c = -1.0 if loss.curvature is None else float(loss.curvature)
+            cells = (*term.cells.arrays, read_only(term.other), rows, read_only(x))
+            if term.is_vector:
+                add_vector_model(loss, term.width, *cells, abs(c), F, G, A)
+            else:
+                window = term.unit * (radius if term.is_kinked else np.full(n, SMOOTH_WINDOW))
+                add_model(loss, *cells, c, bool(loss.smooth), window, F, G, A)
+        return F, G, A
+
+    def slope(
+        self, rows: npt.NDArray[np.int32], x: Floats
+    ) -> tuple[Doubles, npt.NDArray[np.float64]]:
+        """Return the loss (n,) of rows and its derivative (n, d, K) at x."""
+        F, G = np.zeros(rows.size), np.zeros(x.shape)
+        for term in self.terms:
+            cells = (*term.cells.arrays, read_only(term.other), rows, read_only(x))
+            if term.is_vector:
+                add_vector_model(term.loss, term.width, *cells, 0.0, F, G, np.zeros((0, 0, 0)))
+            else:
+                add_slope(term.loss, *cells, F, G)
+        return F, G
+
+    def _exact_model(
+        self, rows: npt.NDArray[np.int32], complete: bool
+    ) -> tuple[Doubles, Doubles, Doubles]:
+        """Return the same at x = 0 for ½ (u - a)²; complete rows share a matrix (1, K, K)."""
+        n, K = rows.size, self.target.shape[2]
+        A = self.gram if complete else np.zeros((n, K, K))
+        F, G = np.zeros(n), np.zeros((n, 1, K))
+        for term in self.terms:
+            other = read_only(term.other)
+            if complete:
+                add_quadratic_slope(*term.cells.arrays[:3], other, rows, F, G)
+            else:
+                add_quadratic_model(*term.cells.arrays, other, rows, F, G, A)
+        assert A is not None
+        return F, G, A
+
+    def _penalty(self, part: Part, x: Doubles) -> Doubles:
+        R = np.empty(len(x))
+        if part.regularizer.on_block:
+            penalise_blocks(part.regularizer, x, R)
+        else:
+            penalise_rows(part.regularizer, x, self.n_penalised, R)
+        return R
+
+    def _prox(self, part: Part, step: float, x: Doubles) -> None:
+        if part.regularizer.on_block:
+            prox_blocks(part.regularizer, step, x)
+        else:
+            prox_rows(part.regularizer, step, x, self.n_penalised)
+
+    def _minimised(
+        self, number: int, A: Doubles, G: Doubles, x: Doubles, scale: Doubles, thorough: bool
+    ) -> Doubles:
+        """Minimum of the models of rows of a part, from x."""
+        method, k, free = self.methods[number], self.n_penalised, self.n_free
+        regularizer, z = self.parts[number].regularizer, np.empty_like(x)
+        effort = (10_000, 1e-12) if thorough else (30, 1e-4)
+        if regularizer.on_block:
+            minimise_blocks(regularizer, A, G, x, scale, z)
+        elif method.strength is not None:
+            minimise_ridge(A, G, x, scale, method.strength, method.center, k, free, z)
+        elif method.by_coordinates:
+            minimise_by_coordinates(regularizer, A, G, x, scale, k, free, *effort, z)
+        else:
+            minimise_by_prox(regularizer, A, G, x, scale, k, free, *effort, z)
+        return z
+
+
+class _Method(NamedTuple):
+    """Ridge with strength and center, by coordinates, or by prox."""
+
+    strength: float | None
+    center: Doubles
+    by_coordinates: bool
+
+
+def _method(regularizer: Any, k: int) -> _Method:
+    center = np.zeros(k)
+    strength = regularizer.quadratic_strength
+    if strength is None and hasattr(regularizer, "center"):
+        strength = regularizer.regularizer.quadratic_strength
+        if len(regularizer.center) == k:
+            center[:] = regularizer.center
+        else:
+            strength = None
+    if strength is not None:
+        return _Method(float(strength), center, False)
+    return _Method(None, center, _acts_on_entries(regularizer, k))
+
+
+def _acts_on_entries(regularizer: Any, k: int) -> bool:
+    """Whether every entry has the same cost and prox of its own, wherever it stands."""
+    if not regularizer.separable or regularizer.on_block or k == 0:
+        return False
+    whole = np.linspace(-3.0, 4.0, k)
+    single = np.full(1, whole[-1])
+    alike = np.full(k, whole[-1])
+    regularizer.prox(single, 0.3)
+    regularizer.prox(alike, 0.3)
+    return bool((alike == single).all())
+
+
+# ------------------------------------------------------------------ tasks
+
+
+def improve(block: Block, side: HalfStep) -> Outcome:
+    """Take one step on every row of a block."""
+    state, loss, failed = _step(side, block, side.state.of(block.rows), thorough=False)
+    return Outcome(state, float(loss.sum()), float(state.penalty.sum()), int(failed.sum()))
+
+
+def settle(block: Block, side: HalfStep) -> Outcome:
+    """Take steps until no row of a block gets better."""
+    state = side.state.of(block.rows)
+    total, failed = np.zeros(block.rows.size), np.zeros(block.rows.size, bool)
+    before = np.full(block.rows.size, np.inf)
+    active = np.arange(block.rows.size)
+    tol = 1e-7 if state.x.dtype == np.float32 else 1e-12
+    for _ in range(500):
+        rows = Block(block.part, block.rows[active])
+        new, loss, lost = _step(side, rows, state.of(active), thorough=True)
+        state.put(active, new)
+        total[active], failed[active] = loss, lost
+        after = loss + new.penalty
+        moving = before[active] - after > tol * np.abs(after)
+        if side.is_kinked:
+            moving |= new.radius > SMALLEST
+        before[active] = after
+        active = active[moving]
+        if side.is_quadratic or not active.size:
+            break
+    return Outcome(state, float(total.sum()), float(state.penalty.sum()), int(failed.sum()))
+
+
+def _step(
+    side: HalfStep, block: Block, state: State, thorough: bool
+) -> tuple[State, Doubles, npt.NDArray[np.bool_]]:
+    """Return the next state of the rows of a block, their losses, and which found no way down."""
+    part = side.parts[block.part]
+    if part.regularizer.one_hot:
+        return _best_of_all(side, block, state)
+    if not side.is_quadratic:
+        return _searched_step(side, block, state, thorough)
+    complete = side.is_complete[block.rows]
+    failed = np.zeros(block.rows.size, bool)
+    if complete.all() or not complete.any():
+        return *_exact_step(side, block, state, complete.all(), thorough), failed
+    state, loss = State(*(array.copy() for array in state)), np.empty(block.rows.size)
+    for chosen in (complete, ~complete):
+        some = Block(block.part, block.rows[chosen])
+        new, loss[chosen] = _exact_step(side, some, state.of(chosen), chosen is complete, thorough)
+        state.put(chosen, new)
+    return state, loss, failed
+
+
+def _exact_step(
+    side: HalfStep, block: Block, state: State, complete: bool, thorough: bool
+) -> tuple[State, Doubles]:
+    """Minimise the objective of every row; its model has no error."""
+    part, rows = side.parts[block.part], block.rows
+    F, G, A = side._exact_model(rows, complete)
+    if side.bound is not None:
+        _add_bound(side, rows, -state.x.astype(np.float64), G, A)
+    x = state.x.astype(np.float64)
+    if side.methods[block.part].strength is not None:
+        x[:, :, : side.n_free] = 0.0  # so that the result does not depend on where it came from
+    slope = _moved(A, G, x)[2]
+    z = side._minimised(block.part, A, slope, x, np.ones(rows.size), thorough)
+    new, penalty = z.astype(state.x.dtype), side._penalty(part, z)
+    z = new.astype(np.float64)
+    linear, curved, _ = _moved(A, G, z)
+    loss = F + linear + 0.5 * curved
+    if side.bound is not None or (loss < 1e-7 * F).any():
+        loss = side._loss(rows, new)  # the sum above has lost too many digits
+    return state._replace(x=new, penalty=penalty), loss
+
+
+def _searched_step(
+    side: HalfStep, block: Block, state: State, thorough: bool
+) -> tuple[State, Doubles, npt.NDArray[np.bool_]]:
+    """Minimise a model of every row, more and more cautiously until the objective falls."""
+    part, rows = side.parts[block.part], block.rows
+    F, G, A = side._model(rows, state.x, state.radius)
+    if side.bound is not None:
+        _add_bound(side, rows, np.zeros_like(state.x, dtype=np.float64), G, A)
+    present = F + state.penalty
+    state = State(*(array.copy() for array in state))
+    loss, x0 = F.copy(), state.x.astype(np.float64)
+    narrower = np.zeros(rows.size, bool)
+    todo = np.arange(rows.size)
+    for _ in range(TRIES_AT_KINKS if side.is_kinked else TRIES):
+        scale = state.scale[todo]
+        z = side._minimised(block.part, A[todo], G[todo], x0[todo], scale, thorough)
+        new = z.astype(state.x.dtype)
+        R = side._penalty(part, z)
+        step = z - x0[todo]
+        curved = scale * _moved(A[todo], G[todo], step)[1]
+        value = side._loss(rows[todo], new)
+        total = value + R
+        if side.bound is not None:
+            total = total + _bound_value(side, rows[todo], step)
+        better = total <= present[todo] - ARMIJO * curved
+        # Where a step promises nothing beyond rounding, the row has arrived.
+        arrived = ~better & (curved <= 1e-13 * np.abs(present[todo]))
+        chosen = todo[better]
+        state.x[chosen], state.penalty[chosen], loss[chosen] = new[better], R[better], value[better]
+        state.scale[chosen] = np.maximum(LONGER * state.scale[chosen], 0.25)
+        slow = total[better] >= present[chosen] - SLOW * np.abs(total[better])
+        narrower[chosen[slow]] = narrower[todo[arrived]] = True
+        todo = todo[~better & ~arrived]
+        if not todo.size:
+            break
+        state.scale[todo] *= SHORTER
+    failed = np.zeros(rows.size, bool)
+    failed[todo] = narrower[todo] = True
+    state.scale[todo] = 1.0
+    if side.is_kinked:
+        failed &= state.radius <= SMALLEST
+        state.radius[narrower] = np.maximum(0.3 * state.radius[narrower], SMALLEST)
+    return state, loss, failed
+
+
+def _moved(A: Doubles, G: Doubles, step: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """Slope along a step, curvature along it, and the slope of the model after it."""
+    linear, curved, slope = np.empty(len(step)), np.empty(len(step)), np.empty_like(step)
+    move_model(A, G, step, linear, curved, slope)
+    return linear, curved, slope
+
+
+def _best_of_all(
+    side: HalfStep, block: Block, state: State
+) -> tuple[State, Doubles, npt.NDArray[np.bool_]]:
+    """Try every row with a single 1; the present one stays if no other costs less."""
+    x = state.x.copy()
+    loss = side._loss(block.rows, x)
+    for c in range(x.shape[1]):
+        best = x.copy()
+        for m in range(side.n_penalised):
+            trial = x.copy()
+            trial[:, c, : side.n_penalised] = 0
+            trial[:, c, m] = 1
+            value = side._loss(block.rows, trial)
+            better = value < loss
+            best[better], loss[better] = trial[better], value[better]
+        x = best
+    penalty = side._penalty(side.parts[block.part], x.astype(np.float64))
+    return state._replace(x=x, penalty=penalty), loss, np.zeros(block.rows.size, bool)
+
+
+def _add_bound(
+    side: HalfStep, rows: npt.NDArray[np.int32], step: Doubles, G: Doubles, A: Doubles
+) -> None:
+    """Add the bound on what couples the rows to a model at ``target`` + step."""
+    assert side.bound is not None
+    linear, diagonal = side.bound
+    k = side.n_penalised
+    G[:, :, :k] += linear[rows] + diagonal[rows][:, None, None] * step[:, :, :k]
+    at = np.arange(k)
+    A[:, at, at] += diagonal[rows][:, None]
+
+
+def _bound_value(side: HalfStep, rows: npt.NDArray[np.int32], step: Doubles) -> Doubles:
+    assert side.bound is not None
+    linear, diagonal = side.bound
+    s = step[:, :, : side.n_penalised]
+    return np.einsum("pcm,pcm->p", linear[rows], s) + 0.5 * diagonal[rows] * np.einsum(
+        "pcm,pcm->p", s, s
+    )

@@ -1,0 +1,367 @@
+"""Implicit ALS: half-sweeps over rows and columns in turn, each in the basis that suits it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
+
+from .._jit import read_only
+from ..backends.base import Backend
+from ..kernels.implicit import rotate_rows, solve_rows, solve_rows_cg, solve_rows_subspace
+from .base import Floats, Patience
+
+__all__ = ["ImplicitALSSolver", "Model", "Side", "Solution", "choose_solver", "gram", "solve_side"]
+
+CG_STEPS = 3
+"""Steps per half-sweep; the start is warm and the preconditioner nearly exact."""
+
+DUAL_CELLS = 24
+"""Rows with fewer cells are solved exactly also by "cg": that is cheaper than a step."""
+
+EXACT_STEPS = 100
+"""Steps to take before an exact solve resorts to Cholesky's factors."""
+
+SUBSPACE_BLOCK = 64
+"""Coordinates that "subspace" solves for together."""
+
+CHOLESKY_COMPONENTS = 16
+"""Up to so many components "auto" solves exactly."""
+
+ROWS_PER_TASK = 4096
+NUMBERS_PER_TASK = 2_000_000
+
+INITIAL_DEVIATION = 0.1
+"""Length of a row's first factors, on average."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The objective: what cells weigh and what factors cost."""
+
+    alpha: float
+    unobserved_weight: float
+    regularization: float
+    exponent: float
+
+    def ridge(self, counts: npt.NDArray[np.integer], n_other: int) -> npt.NDArray[np.float64]:
+        """λ of rows with so many stored cells, among ``n_other`` columns."""
+        return self.regularization * (counts + self.unobserved_weight * n_other) ** self.exponent
+
+
+@dataclass(frozen=True)
+class Side:
+    """The stored cells of the rows (or columns) to solve for, and their λ.
+
+    ``order`` lists rows by falling number of cells, so that the longest are begun first.
+    """
+
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.integer]
+    values: Floats
+    ridge: Floats
+    counts: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, matrix: Any, model: Model, n_other: int | None = None) -> Side:
+        """Take the rows of a CSR matrix; ``n_other`` is its number of columns unless given."""
+        counts = np.diff(matrix.indptr).astype(np.int64)
+        ridge = model.ridge(counts, matrix.shape[1] if n_other is None else n_other)
+        return cls(
+            read_only(matrix.indptr.astype(np.int64, copy=False)),
+            read_only(matrix.indices),
+            read_only(matrix.data),
+            read_only(ridge.astype(matrix.data.dtype)),
+            counts,
+            read_only(np.argsort(-counts, kind="stable")),
+        )
+
+    def tasks(self, k: int, begin: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+        """Cut ``order[begin:end]`` into runs of about equal work, whatever the threads."""
+        lengths = self.counts[self.order[begin:end]] + 16
+        work = np.concatenate([[0], np.cumsum(lengths)])
+        n_tasks = int(min(max(1, work[-1] * k // NUMBERS_PER_TASK), 256))
+        edges = np.searchsorted(work, np.linspace(0, work[-1], n_tasks + 1)[1:-1])
+        edges = np.unique(np.concatenate([[0], edges, [lengths.size]])) + begin
+        return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Factors in the basis where the Gram matrix of the columns is diagonal, its ``spectrum``.
+
+    The row factors are the exact solution given the column factors.
+    """
+
+    row_factors: Floats
+    column_factors: Floats
+    spectrum: npt.NDArray[np.float64]
+    loss_curve: list[float]
+    solvers: tuple[str, str]
+    converged: bool
+
+
+class SingularRowError(ValueError):
+    """The factors of a row (or column) are not determined; ``row`` is its number."""
+
+    def __init__(self, row: int):
+        self.row = row
+        super().__init__(f"The factors of row {row} are not determined.")
+
+
+def choose_solver(k: int, mean_cells: float) -> str:
+    """Return what "auto" means for rows with so many stored cells on average."""
+    return "cholesky" if k <= CHOLESKY_COMPONENTS else "cg"
+
+
+# ------------------------------------------------------------------ the Gram matrix and its basis
+
+
+@functools.cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> Any:
+    """Context in which BLAS and LAPACK use the calling thread: same bits whatever is configured."""
+    return _controller().limit(limits=1, user_api="blas")
+
+
+def gram(factors: Floats, backend: Backend) -> npt.NDArray[np.float64]:
+    """Return Σ x xᵀ in float64, from sums of a fixed number of rows in the working precision."""
+    runs = _runs(len(factors), max(ROWS_PER_TASK, -(-len(factors) // 64)))
+    total = np.zeros((factors.shape[1], factors.shape[1]))
+    for part in backend.map(_gram_of_run, runs, factors):
+        total += part
+    return total
+
+
+def _gram_of_run(run: tuple[int, int], factors: Floats) -> npt.NDArray[np.float64]:
+    total = np.zeros((factors.shape[1], factors.shape[1]))
+    for start, stop in _runs(run[1] - run[0], ROWS_PER_TASK):
+        part = factors[run[0] + start : run[0] + stop]
+        total += part.T @ part
+    return total
+
+
+def eigenbasis(matrix: npt.NDArray[np.float64], dtype: Any) -> tuple[Any, Any]:
+    """Return the eigenvalues of a Gram matrix, falling, and its eigenvectors with fixed signs.
+
+    Eigenvalues at rounding level of ``dtype`` become zero.
+    """
+    with one_blas_thread():
+        values, vectors = np.linalg.eigh(matrix)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    largest = np.abs(vectors).argmax(axis=0)
+    vectors = vectors * np.sign(vectors[largest, np.arange(len(values))])
+    noise = np.finfo(dtype).eps * max(values[0], 0.0)
+    return np.where(values > noise, values, 0.0), np.ascontiguousarray(vectors)
+
+
+def _rotate(factors: Floats, rotation: Floats, backend: Backend) -> None:
+    shared = (factors, rotation.astype(factors.dtype))
+    backend.map(_rotate_run, _runs(len(factors), ROWS_PER_TASK), shared)
+
+
+def _rotate_run(run: tuple[int, int], shared: Any) -> None:
+    factors, rotation = shared
+    factors[slice(*run)] = factors[slice(*run)] @ rotation
+
+
+def _runs(n: int, length: int) -> list[tuple[int, int]]:
+    return [(start, min(start + length, n)) for start in range(0, n, length)]
+
+
+# ------------------------------------------------------------------ half-sweeps
+
+
+def solve_side(
+    side: Side,
+    target: Floats,
+    other: Floats,
+    spectrum: npt.NDArray[np.float64],
+    model: Model,
+    solver: str,
+    backend: Backend,
+) -> float:
+    """Solve for all rows of ``target`` in place; return their share of the objective.
+
+    ``other`` is in the basis where its Gram matrix is diagonal, with the eigenvalues ``spectrum``.
+    "exact" solves to rounding, as "cholesky" does, but by conjugate gradients where they are
+    cheaper; these two do not read ``target``, the others start from it.
+
+    Raises
+    ------
+    SingularRowError
+        If the factors of a row are not determined.
+    """
+    dtype, k = target.dtype, target.shape[1]
+    if not model.unobserved_weight:
+        free = np.flatnonzero((side.ridge == 0) & (side.counts == 0))
+        if free.size:
+            raise SingularRowError(int(free[0]))
+    shared = (
+        side, target, read_only(other), read_only(spectrum.astype(dtype)),
+        dtype.type(model.unobserved_weight), dtype.type(model.alpha),
+    )  # fmt: skip
+    n_long = 0
+    if solver == "cg":
+        n_long = int(np.searchsorted(-side.counts[side.order], -DUAL_CELLS, side="right"))
+    tasks: list[tuple[Callable[..., Any], int, int]] = []
+    if solver == "cg":
+        tasks += [(_cg_task, *run) for run in side.tasks(k, 0, n_long)]
+    tasks += [(TASKS[solver], *run) for run in side.tasks(k, n_long)]
+    results = backend.map(_run_task, tasks, shared)
+    failed = [row for _, row in results if row >= 0]
+    if failed:
+        raise SingularRowError(min(failed))
+    return math.fsum(cost for cost, _ in results)
+
+
+def _run_task(task: tuple[Callable[..., Any], int, int], shared: Any) -> tuple[float, int]:
+    function, start, stop = task
+    side, target, other, spectrum, w0, alpha = shared
+    cells = (side.indptr, side.indices, side.values, side.order, other, spectrum, side.ridge)
+    return function((*cells, w0, alpha), start, stop, target)
+
+
+def _cholesky_task(cells: Any, start: int, stop: int, target: Floats) -> tuple[float, int]:
+    return solve_rows(*cells, target.shape[1], 0, start, stop, target)
+
+
+def _exact_task(cells: Any, start: int, stop: int, target: Floats) -> tuple[float, int]:
+    return solve_rows(*cells, DUAL_CELLS, EXACT_STEPS, start, stop, target)
+
+
+def _cg_task(cells: Any, start: int, stop: int, target: Floats) -> tuple[float, int]:
+    tol = target.dtype.type(np.finfo(target.dtype).eps)
+    return solve_rows_cg(*cells, CG_STEPS, tol, start, stop, target), -1
+
+
+def _subspace_task(cells: Any, start: int, stop: int, target: Floats) -> tuple[float, int]:
+    return solve_rows_subspace(*cells, SUBSPACE_BLOCK, start, stop, target)
+
+
+TASKS = {
+    "cholesky": _cholesky_task,
+    "cg": _exact_task,  # of the short rows
+    "exact": _exact_task,
+    "subspace": _subspace_task,
+}
+
+
+def in_basis(factors: Floats, rotation: Floats | None) -> Floats:
+    """Rows of factors in another basis; the bits of each depend on it alone, as BLAS's do not."""
+    if rotation is None:
+        return factors
+    out = np.empty_like(factors)
+    rotation = rotation.astype(factors.dtype)
+    rotate_rows(read_only(factors), read_only(rotation), 0, len(factors), out)
+    return out
+
+
+# ------------------------------------------------------------------ the fit
+
+
+@dataclass(frozen=True)
+class ImplicitALSSolver:
+    """Minimise the objective by half-sweeps: columns first, from the initial row factors.
+
+    The last half-sweep, over rows, is exact whatever the ``solver``, so that folding rows in gives
+    their factors.  ``report(iteration, objective)`` is called after every iteration.
+    """
+
+    model: Model
+    solver: str
+    max_iter: int
+    tol: float
+    report: Callable[[int, float], None]
+
+    def solve(self, matrix: Any, X: Floats, Y: Floats, backend: Backend) -> Solution:
+        """Run until the stopping rule or ``max_iter`` ends the loop.
+
+        ``X`` (n_rows, k) is where rows start, ``Y`` (n_columns, k) may hold zeros; both are
+        overwritten by the result.
+
+        Raises
+        ------
+        ValueError
+            If the factors of a row or column are not determined.
+        """
+        rows = Side.of(matrix, self.model)
+        columns = Side.of(matrix.T.tocsr(), self.model)
+        names = self._name(rows, X.shape[1]), self._name(columns, X.shape[1])
+        patience, curve, converged = Patience(self.tol), [], False
+        while len(curve) < self.max_iter and not converged:
+            is_last = len(curve) + 1 == self.max_iter
+            self._half_sweep("column", columns, Y, X, names[1], backend)
+            name = "exact" if is_last else names[0]
+            cost, spectrum = self._half_sweep("row", rows, X, Y, name, backend)
+            curve.append(cost + self._penalty(columns, Y))
+            self.report(len(curve), curve[-1])
+            converged = self.tol > 0 and patience.is_over(curve[-1])
+        if name != "exact":
+            cost = self._solve("row", rows, X, Y, spectrum, "exact", backend)
+            curve[-1] = cost + self._penalty(columns, Y)
+        return Solution(X, Y, spectrum, curve, names, converged)
+
+    def _name(self, side: Side, k: int) -> str:
+        if self.solver != "auto":
+            return self.solver
+        return choose_solver(k, side.values.size / max(1, side.counts.size))
+
+    def _half_sweep(
+        self, name: str, side: Side, target: Floats, other: Floats, solver: str, backend: Backend
+    ) -> tuple[float, npt.NDArray[np.float64]]:
+        """Rotate both sides so that the Gram matrix of ``other`` is diagonal, and solve."""
+        with one_blas_thread():
+            spectrum, rotation = eigenbasis(gram(other, backend), other.dtype)
+            _rotate(other, rotation, backend)
+            if solver not in ("cholesky", "exact"):
+                _rotate(target, rotation, backend)
+        return self._solve(name, side, target, other, spectrum, solver, backend), spectrum
+
+    def _solve(
+        self, name: str, side: Side, target: Floats, other: Floats, spectrum: Any, solver: str,
+        backend: Backend,
+    ) -> float:  # fmt: skip
+        try:
+            return solve_side(side, target, other, spectrum, self.model, solver, backend)
+        except SingularRowError as error:
+            raise ValueError(singular(name, error.row)) from None
+
+    def _penalty(self, side: Side, factors: Floats) -> float:
+        squares = np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
+        return float(np.dot(side.ridge, squares))
+
+
+def singular(side: str, number: int) -> str:
+    """Message for a row or column whose factors are not determined."""
+    return (
+        f"The factors of {side} {number} are not determined by its stored cells: its equations are "
+        "singular. Pass regularization > 0 (and, with regularization_exponent > 0, "
+        "unobserved_weight > 0 for rows and columns without cells)."
+    )
+
+
+def draw_factors(factors: Floats, seed: int, backend: Backend) -> None:
+    """Fill factors (n, k) from N(0, 0.01/k) by runs of rows, each from a stream of its own.
+
+    Drawn in float32 for float64 as well, so that both precisions start from one point.
+    """
+    backend.map(_draw_run, _runs(len(factors), ROWS_PER_TASK), (factors, seed))
+
+
+def _draw_run(run: tuple[int, int], shared: Any) -> None:
+    factors, seed = shared
+    rng = np.random.default_rng((seed, run[0]))
+    k = factors.shape[1]
+    scale = np.float32(INITIAL_DEVIATION / k**0.5)
+    factors[slice(*run)] = scale * rng.standard_normal((run[1] - run[0], k), np.float32)

@@ -1,0 +1,275 @@
+"""Kernels of the half-steps against naive NumPy, and against themselves as plain Python."""
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+
+from skglrm._jit import read_only
+from skglrm.kernels import cells as cell_kernels
+from skglrm.kernels.proximal import (
+    _add_products,
+    _secant,
+    add_model,
+    add_quadratic_model,
+    add_quadratic_slope,
+    add_slope,
+    add_value,
+    add_vector_model,
+    add_vector_value,
+    minimise_by_coordinates,
+    minimise_by_prox,
+    minimise_ridge,
+    move_model,
+)
+from skglrm.losses import Absolute, Huber, Multinomial
+from skglrm.regularizers import L1, L2, NonNegative, Sum
+
+N_ROWS, N_COLUMNS, K = 6, 9, 3
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(params=["weighted", "unweighted"])
+def cells(request, rng):
+    """CSR arrays with an empty row, values, and weights or none."""
+    dense = rng.random((N_ROWS, N_COLUMNS)) < 0.6
+    dense[2] = False
+    indptr = np.concatenate([[0], np.cumsum(dense.sum(axis=1))])
+    n = int(indptr[-1])
+    weights = rng.uniform(0.5, 2, n if request.param == "weighted" else 0)
+    return tuple(
+        map(read_only, (indptr, np.nonzero(dense)[1].astype(np.int32), rng.normal(size=n), weights))
+    )
+
+
+@pytest.fixture
+def other(rng):
+    return read_only(rng.normal(size=(N_COLUMNS, 1, K)))
+
+
+@pytest.fixture
+def rows():
+    return np.array([4, 2, 0, 5], np.int32)
+
+
+def by_row(cells, row):
+    indptr, indices, values, weights = cells
+    run = slice(indptr[row], indptr[row + 1])
+    w = weights[run] if weights.size else np.ones(run.stop - run.start)
+    return indices[run], values[run], w
+
+
+def zeros(n, d=1):
+    return np.zeros(n), np.zeros((n, d, K)), np.zeros((n, K, K))
+
+
+def test_the_model_has_the_value_slope_and_curvature_of_the_loss(cells, other, rows, rng):
+    loss, x = Huber(0.5), rng.normal(size=(rows.size, 1, K))
+    F, G, A = zeros(rows.size)
+    radius = np.ones(rows.size)
+    add_model(loss, *cells, other, rows, read_only(x), 1.0, True, radius, F, G, A)
+    for p, row in enumerate(rows):
+        columns, values, w = by_row(cells, row)
+        Y = other[columns, 0]
+
+        def naive(z, Y=Y, values=values, w=w):
+            return sum(c * loss.value(u, a) for c, u, a in zip(w, Y @ z, values, strict=True))
+
+        assert F[p] == pytest.approx(naive(x[p, 0]))
+        np.testing.assert_allclose(G[p, 0], approx_fprime(x[p, 0], naive), atol=1e-6)
+        np.testing.assert_allclose(A[p], (Y * w[:, None]).T @ Y, atol=1e-12)
+
+
+def test_value_slope_and_model_agree(cells, other, rows, rng):
+    loss, x = Huber(0.5), read_only(rng.normal(size=(rows.size, 1, K)))
+    F, G, A = zeros(rows.size)
+    add_model(loss, *cells, other, rows, x, 1.0, True, np.ones(rows.size), F, G, A)
+    F2, G2, _ = zeros(rows.size)
+    add_slope(loss, *cells, other, rows, x, F2, G2)
+    F3 = np.zeros(rows.size)
+    add_value(loss, *cells, other, rows, x, F3)
+    np.testing.assert_allclose(F2, F)
+    np.testing.assert_allclose(F3, F)
+    np.testing.assert_allclose(G2, G)
+
+
+def test_a_model_in_windows_sees_the_kink(cells, other, rows, rng):
+    x = read_only(rng.normal(size=(rows.size, 1, K)))
+    F, G, A = zeros(rows.size)
+    add_model(Absolute(), *cells, other, rows, x, -1.0, False, np.full(rows.size, 0.5), F, G, A)
+    for p, row in enumerate(rows):
+        columns, values, w = by_row(cells, row)
+        Y = other[columns, 0]
+        away = Y @ x[p, 0] - values
+        slope = w * np.clip(away / 0.5, -1, 1)
+        np.testing.assert_allclose(G[p, 0], slope @ Y, atol=1e-12)
+        h = [c * _secant(Absolute(), d, 0.0, 0.5, False) for c, d in zip(w, away, strict=True)]
+        np.testing.assert_allclose(A[p], (Y * np.array(h)[:, None]).T @ Y, atol=1e-12)
+    assert _secant(Absolute(), 0.3, 0.0, 0.5, False) == pytest.approx(2.0)
+    assert 0 < _secant(Absolute(), 3.0, 0.0, 0.5, False) < 2.0
+
+
+def test_the_quadratic_model_is_the_normal_equations(cells, other, rows):
+    F, G, A = zeros(rows.size)
+    add_quadratic_model(*cells, other, rows, F, G, A)
+    for p, row in enumerate(rows):
+        columns, values, w = by_row(cells, row)
+        Y = other[columns, 0]
+        assert F[p] == pytest.approx(0.5 * w @ values**2)
+        np.testing.assert_allclose(G[p, 0], -(w * values) @ Y, atol=1e-12)
+        np.testing.assert_allclose(A[p], (Y * w[:, None]).T @ Y, atol=1e-12)
+    if not cells[3].size:
+        F2, G2, _ = zeros(rows.size)
+        add_quadratic_slope(*cells[:3], other, rows, F2, G2)
+        np.testing.assert_allclose(F2, F)
+        np.testing.assert_allclose(G2, G)
+
+
+@pytest.mark.parametrize("side", ["rows", "columns"])
+def test_the_model_of_a_vector_loss_has_its_value_and_slope(cells, rows, side, rng):
+    d, loss = 3, Multinomial(3)
+    mine, theirs = (1, d) if side == "rows" else (d, 1)
+    codes = read_only(rng.integers(0, d, cells[2].size).astype(float))
+    cells = (*cells[:2], codes, cells[3])
+    other = read_only(rng.normal(size=(N_COLUMNS, theirs, K)))
+    x = rng.normal(size=(rows.size, mine, K))
+    F, G, A = zeros(rows.size, mine)
+    add_vector_model(loss, d, *cells, other, rows, read_only(x), 0.5, F, G, A)
+    F2 = np.zeros(rows.size)
+    add_vector_value(loss, d, *cells, other, rows, read_only(x), F2)
+    np.testing.assert_allclose(F2, F)
+    for p, row in enumerate(rows):
+        columns, values, w = by_row(cells, row)
+
+        def naive(flat, columns=columns, values=values, w=w):
+            z = flat.reshape(mine, K)
+            U = np.einsum("ck,jck->jc", np.broadcast_to(z, (d, K)), _wide(other[columns], d))
+            return sum(c * loss.value(u, a) for c, u, a in zip(w, U, values, strict=True))
+
+        assert F[p] == pytest.approx(naive(x[p].ravel()))
+        numeric = approx_fprime(x[p].ravel(), naive).reshape(mine, K)
+        np.testing.assert_allclose(G[p], numeric, atol=1e-6)
+        bound = sum(0.5 * c * Y.T @ Y for c, Y in zip(w, other[columns], strict=True))
+        np.testing.assert_allclose(A[p], bound + np.zeros((K, K)), atol=1e-12)
+
+
+def _wide(block, d):
+    return np.broadcast_to(block, (len(block), d, K))
+
+
+@pytest.mark.parametrize("n", [0, 1, 37])
+def test_tiles_cover_the_lower_half_of_a_product(n, rng):
+    T, Y = rng.normal(size=(40, 12)), rng.normal(size=(40, 16))
+    sums, plain = np.ones((12, 16)), np.ones((12, 16))
+    _add_products(Y, T, n, sums)
+    _add_products.py_func(Y, T, n, plain)
+    np.testing.assert_allclose(sums, plain, atol=1e-12)
+    np.testing.assert_allclose(np.tril(sums - 1), np.tril(T[:n].T @ Y[:n]), atol=1e-12)
+
+
+def models(rng, n=5):
+    root = rng.normal(size=(n, K, K))
+    return np.matmul(root, root.transpose(0, 2, 1)), rng.normal(size=(n, 1, K)), np.ones(n)
+
+
+def test_a_ridge_is_minimised_where_its_slope_vanishes(rng):
+    A, G, scale = models(rng)
+    x, center, out = rng.normal(size=G.shape), rng.normal(size=K), np.empty(G.shape)
+    minimise_ridge(A, G, x, 2 * scale, 0.7, center, K, K, out)
+    slope = G + 2 * np.matmul(out - x, A) + 0.7 * (out - center)
+    np.testing.assert_allclose(slope, 0, atol=1e-10)
+
+
+def test_coordinates_that_are_fixed_or_free_of_penalty(rng):
+    A, G, scale = models(rng)
+    x, out = rng.normal(size=G.shape), np.empty(G.shape)
+    minimise_ridge(A, G, x, scale, 0.7, np.zeros(K), K - 1, K - 1, out)
+    assert (out[:, :, -1] == x[:, :, -1]).all()
+    slope = G + np.matmul(out - x, A) + 0.7 * out
+    np.testing.assert_allclose(slope[:, :, :-1], 0, atol=1e-10)
+    minimise_ridge(A, G, x, scale, 0.7, np.zeros(K), K - 1, K, out)
+    slope = G + np.matmul(out - x, A)
+    slope[:, :, :-1] += 0.7 * out[:, :, :-1]
+    np.testing.assert_allclose(slope, 0, atol=1e-10)
+
+
+def test_a_direction_that_nothing_determines_stays(rng):
+    x, out = rng.normal(size=(1, 1, K)), np.empty((1, 1, K))
+    A, G = np.diag([1.0, 0.0, 2.0])[None], np.array([[[1.0, 0.0, 2.0]]])
+    minimise_ridge(A, G, x, np.ones(1), 0.0, np.zeros(K), K, K, out)
+    np.testing.assert_allclose(out[0, 0], x[0, 0] - [1, 0, 1])
+
+
+@pytest.mark.parametrize("minimise", [minimise_by_coordinates, minimise_by_prox])
+def test_the_minimum_of_a_model_is_a_fixed_point_of_the_prox(minimise, rng):
+    regularizer = Sum(L1(0.3), NonNegative())
+    A, G, scale = models(rng)
+    out = np.empty(G.shape)
+    minimise(regularizer, A, G, np.zeros(G.shape), scale, K, K, 100_000, 1e-14, out)
+    moved = out - 0.1 * (G + np.matmul(out, A))
+    for p in range(len(out)):
+        regularizer.prox(moved[p, 0], 0.1)
+    np.testing.assert_allclose(moved, out, atol=1e-9)
+    assert (out >= 0).all()
+
+
+def test_all_rows_may_share_a_matrix(rng):
+    A, G, scale = models(rng)
+    same = np.repeat(A[:1], len(G), axis=0)
+    for minimise, arguments in (
+        (minimise_ridge, (0.5, np.zeros(K), K, K)),
+        (minimise_by_prox, (K, K, 50, 0.0)),
+        (minimise_by_coordinates, (K, K, 50, 0.0)),
+    ):
+        first = () if minimise is minimise_ridge else (L2(0.5),)
+        out, expected = np.empty(G.shape), np.empty(G.shape)
+        minimise(*first, A[:1].copy(), G, np.zeros(G.shape), scale, *arguments, out)
+        minimise(*first, same, G, np.zeros(G.shape), scale, *arguments, expected)
+        np.testing.assert_allclose(out, expected)
+
+
+def test_the_model_along_a_step(rng):
+    A, G, _ = models(rng)
+    step = rng.normal(size=G.shape)
+    linear, curved, slope = np.empty(len(G)), np.empty(len(G)), np.empty(G.shape)
+    move_model(A, G, step, linear, curved, slope)
+    np.testing.assert_allclose(linear, (G * step).sum(axis=(1, 2)))
+    np.testing.assert_allclose(curved, [s[0] @ a @ s[0] for s, a in zip(step, A, strict=True)])
+    np.testing.assert_allclose(slope, G + np.matmul(step, A))
+
+
+def test_kernels_are_what_their_source_says(cells, other, rows, rng):
+    x = read_only(rng.normal(size=(rows.size, 1, K)))
+    for kernel, arguments in (
+        (add_model, (Huber(0.5), *cells, other, rows, x, 1.0, True, np.ones(rows.size))),
+        (add_quadratic_model, (*cells, other, rows)),
+    ):
+        compiled, plain = zeros(rows.size), zeros(rows.size)
+        kernel(*arguments, *compiled)
+        kernel.py_func(*arguments, *plain)
+        for one, two in zip(compiled, plain, strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-12)
+
+
+def test_columns_are_taken_and_cells_transposed(rng):
+    dense = np.where(rng.random((5, 4)) < 0.7, rng.normal(size=(5, 4)), 0)
+    r, c = np.nonzero(dense)
+    indptr = np.searchsorted(r, np.arange(6)).astype(np.int64)
+    weights = rng.uniform(1, 2, r.size)
+    weights[1] = 0
+    position = np.array([-1, 1, -1, 0], np.int32)
+    counts = np.empty(5, np.int64)
+    cell_kernels.count_kept(indptr, c.astype(np.int32), weights, position, counts)
+    n = int(counts.sum())
+    out = np.empty(n, np.int32), np.empty(n), np.empty(n)
+    cell_kernels.take_columns(
+        indptr, c.astype(np.int32), dense[r, c], weights, position, np.full(4, 3.0), *out
+    )
+    kept = (position[c] >= 0) & (weights != 0)
+    np.testing.assert_array_equal(counts, np.bincount(r[kept], minlength=5))
+    np.testing.assert_array_equal(out[0], position[c[kept]])
+    np.testing.assert_array_equal(out[1], dense[r, c][kept])
+    np.testing.assert_array_equal(out[2], 3 * weights[kept])
