@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_array
 
 from ._ids import encode, position_dtype
+from ._jit import read_only
+from .kernels.dense import count_observed, list_observed
 from .solvers.grid import DuplicateCellError
 
 __all__ = ["Entries"]
@@ -460,12 +462,13 @@ def observed_cells(X: Any, unstored: str) -> Entries:
 
 def _dense_cells(X: Array) -> Entries:
     n_rows, n_cols = X.shape
-    dtype = position_dtype((n_rows, n_cols))
-    observed = ~np.isnan(X)
-    # Positions read off a broadcast range need no 64-bit indices in between.
-    row = np.broadcast_to(np.arange(n_rows, dtype=dtype)[:, np.newaxis], X.shape)[observed]
-    col = np.broadcast_to(np.arange(n_cols, dtype=dtype), X.shape)[observed]
-    return Entries._trusted(row, col, X[observed], (n_rows, n_cols))
+    X = read_only(X)
+    counts = np.empty(n_rows, np.int64)
+    count_observed(X, counts)
+    n, dtype = int(counts.sum()), position_dtype((n_rows, n_cols))
+    row, col, value = np.empty(n, dtype), np.empty(n, dtype), np.empty(n, X.dtype)
+    list_observed(X, row, col, value)
+    return Entries._trusted(row, col, value, (n_rows, n_cols))
 
 
 def sorted_csr(X: Any) -> Any:
