@@ -1,6 +1,6 @@
 """Matrix factorization for data with missing cells, in the manner of scikit-learn."""
 
-from . import domains, losses, metrics, presets, regularizers
+from . import domains, losses, metrics, presets, regularizers, weighting
 from .entries import Entries
 from .entry_regressor import EntryRegressor
 from .fpsg import FPSGFactorizer
@@ -18,5 +18,6 @@ __all__ = [
     "metrics",
     "presets",
     "regularizers",
+    "weighting",
 ]
 __version__ = "0.1.0.dev0"

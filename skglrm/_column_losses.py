@@ -181,8 +181,8 @@ def with_thresholds(regularizer: Any, columns: Columns, names: Any, offset: bool
             continue
         if not offset:
             raise ValueError(
-                f"Column {name_of(names, j)!r} has {loss!r}, whose thresholds between levels are the "
-                "offsets of the model. Set offset=True, or give the column 'ordinal_hinge' or "
+                f"Column {name_of(names, j)!r} has {loss!r}, whose thresholds between levels are "
+                "the offsets of the model. Set offset=True, or give the column 'ordinal_hinge' or "
                 "'bigger_vs_smaller'."
             )
         out[j] = Tied(out[j], GAP, rule == "negative")

@@ -270,15 +270,17 @@ def _means_and_half_variances(
     matrix: sp.csr_array, weights: Floats | None, total: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Best constants of half the square, and their mean costs, without sorting by column."""
-    n, shift = matrix.shape[1], float(np.mean(matrix.data, dtype=np.float64))
+    n, j = matrix.shape[1], matrix.indices
     once = np.where(total > 0, total, 1.0)
-    values = matrix.data - shift
-    weighted = values if weights is None else values * weights
-    mean = np.bincount(matrix.indices, weighted, minlength=n) / once
-    square = np.bincount(matrix.indices, weighted * values, minlength=n) / once
-    variance = square - mean * mean
-    variance[variance <= 1e-12 * square] = 0.0  # rounding errors
-    return np.where(total > 0, mean + shift, 0.0), 0.5 * variance
+
+    def means(values: Floats) -> npt.NDArray[np.float64]:
+        weighted = values if weights is None else values * weights
+        return np.asarray(np.bincount(j, weighted, minlength=n) / once)
+
+    mean = means(matrix.data)
+    variance = means((matrix.data - mean[j]) ** 2)
+    variance[variance <= 1e-24 * mean * mean] = 0.0  # rounding errors
+    return mean, 0.5 * variance
 
 
 def predictor(rows: npt.NDArray[Any], W: Floats, H: Floats, b: Floats | None) -> Any:

@@ -21,14 +21,15 @@ LOWER = {
 }
 # What the user calls, and what that is made of.
 UPPER = {
-    "__init__", "_certificate", "_columns", "_components", "_factorizer", "_growth", "_held_out",
-    "_ids", "_implicit_updates", "_interactions", "_observations", "_parameters", "_path",
-    "_ranking", "_sampling", "_tables", "_updates", "entries", "entry_regressor", "fpsg", "glrm",
-    "implicit_als", "metrics", "presets", "testing", "weighting",
+    "__init__", "_certificate", "_column_losses", "_columns", "_components", "_factorizer",
+    "_growth", "_held_out", "_ids", "_implicit_updates", "_interactions", "_observations",
+    "_parameters", "_path", "_ranking", "_sampling", "_table_model", "_tables", "_updates",
+    "_weights", "conversions", "entries", "entry_regressor", "fpsg", "glrm", "implicit_als",
+    "metrics", "presets", "testing", "weighting",
 }  # fmt: skip
 SCIKIT_LEARN = {
-    "_factorizer", "_observations", "_path", "entries", "entry_regressor", "fpsg", "glrm",
-    "implicit_als", "metrics", "weighting",
+    "_factorizer", "_observations", "_path", "_table_model", "entries", "entry_regressor", "fpsg",
+    "glrm", "implicit_als", "metrics", "weighting",
 }  # fmt: skip
 NUMBA = {"_jit", "_record", "_simd"}
 NEVER_AT_IMPORT = {"matplotlib", "pandas", "polars", "pyarrow", "pyspark", "rich"}

@@ -97,7 +97,7 @@ def test_weights_come_in_several_shapes(X):
         (np.ones((3, 3)), r"shape \(60, 12\) of X, \(60, 1\) or \(1, 12\); got \(3, 3\)"),
         (np.full((1, 12), -1.0), "finite and at least 0.*got -1"),
         (np.zeros((1, 12)), "All weights are zero"),
-        (sp.csr_array(np.ones((3, 3))), r"weights have shape \(3, 3\)"),
+        (sp.csr_array(np.ones((3, 3))), r"weights are of shape \(3, 3\), and X \(60, 12\)"),
         (np.ones(12), "got .12,"),
     ],
 )

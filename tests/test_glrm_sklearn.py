@@ -22,7 +22,7 @@ CONFIGS = [
     GLRM(n_components=3, offset=True, n_jobs=2),
     GLRM(offset=True, scale=True, solver="proximal", tol=1e-3),
     GLRM(loss="huber", tol=1e-3),
-    GLRM(unstored="zero", init="random", random_state=0),
+    GLRM(unstored="zero", init="random", random_state=0, max_iter=1000, tol=1e-3),
     GLRM(row_regularizer="nonnegative_l2", column_regularizer=Sum(L2(0.1), NonNegative())),
     GLRM(column_regularizer=L1(0.05), regularization=0.2, tol=1e-3, max_iter=300),
     GLRM(loss="auto", regularization=1.0),

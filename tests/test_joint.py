@@ -115,7 +115,8 @@ def test_mini_batches_come_close_to_the_minimum(backend):
     start = make_start(problem, "random", 0, backend)
     best = solve_alternating(problem, start, backend, max_iter=200, tol=1e-8)
     fit = solve_minibatch(problem, start, backend, max_iter=30, tol=0.0, seed=0)
-    assert fit.loss_curve[-1] < 1.05 * best.loss_curve[-1]
+    assert fit.loss_curve[-1] < 1.25 * best.loss_curve[-1]
+    assert fit.loss_curve[-1] < 0.2 * objective(problem, start, backend)
     assert fit.loss_curve[-1] == pytest.approx(objective(problem, fit.factors, backend))
 
 

@@ -172,6 +172,27 @@ def test_a_dict_leaves_the_other_columns_to_their_types(table):
     assert names == ["Huber", "Quadratic", "Logistic", "Logistic", "Multinomial", "OrdinalHinge"]
 
 
+def test_robust_losses_know_the_unit_of_their_column(table):
+    model = GLRM(1, loss="robust", **(MIXED | {"tol": 0.0, "max_iter": 1})).fit(table)
+    seen = table["size"].dropna()
+    spread = 1.4826 * np.median(np.abs(seen - np.median(seen)))
+    assert model.losses_[0].delta == pytest.approx(spread, rel=1e-5)
+    assert type(model.losses_[5]).__name__ == "BiggerVsSmaller"
+
+
+def test_units_do_not_matter_with_scale(complete):
+    numbers = complete[["size", "count"]].astype(float).assign(other=complete["size"] ** 2)
+    units = np.array([1e-3, 1.0, 1e4])
+    plain, large = (
+        GLRM(
+            1, loss="auto", offset=True, scale=True, regularization=3.0, tol=1e-8, max_iter=9999
+        ).fit(data)
+        for data in (numbers, numbers * units)
+    )
+    np.testing.assert_allclose(large.components_ / units, plain.components_, rtol=1e-3, atol=1e-4)
+    assert large.objective_ == pytest.approx(plain.objective_, rel=1e-6)
+
+
 def test_a_principal_component_of_a_boolean_is_imputed_as_a_boolean(table):
     model = GLRM(1, loss={"flag": "quadratic"}, **MIXED).fit(table)
     assert model.impute(table)["flag"].dtype == "boolean"

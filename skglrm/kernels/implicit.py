@@ -45,8 +45,8 @@ CHUNK = 64
 AHEAD = 8
 """Cells between the prefetch of a y and its copy: the latency of memory."""
 
-GATHERED = 64 * 1024
-"""Numbers of a row's Y to keep between passes: half of a second-level cache in float32."""
+GATHERED = 1024 * 1024
+"""Numbers of a row's Y to keep between passes: reading them in order is cheaper than gathering."""
 
 
 @kernel

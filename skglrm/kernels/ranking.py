@@ -100,7 +100,7 @@ def _offer_tile(p, t, hits, tile, ids, begins, ends, seen, bars, items, scores):
             continue
         i = p * TALL + r
         for c in range(n_real):
-            score, j = tile[r, c], ids[first + c]
+            score, j = tile[r, c], np.int64(ids[first + c])
             if not (score > bars[i] or (score == bars[i] and j < items[i, 0])):
                 continue
             if not _contains(seen, begins[i], ends[i], j):

@@ -45,21 +45,16 @@ def solve_alternating(
     Raises
     ------
     ValueError
-        If the objective is infinite at the start.
+        If the loss of a column is infinite at the start.
     """
     X, H = problem.inside(start)
     rows = row_side(problem, X, H)
-    columns = _feasible(problem, column_sides(problem, X, H), X, H, backend)
+    columns = feasible_columns(problem, X, H, backend)
     _bind(problem, rows, H)
     passed = rows.run(improve, backend)
     curve: list[float] = []
     converged, failed = False, 0
     previous = _objective(problem, passed, columns, X, H)
-    if not np.isfinite(previous):
-        raise ValueError(
-            f"The objective is {previous} at the start. Losses of thresholds need starting values "
-            "in order: use offset=True, or give factors whose objective is finite."
-        )
     for n_iter in range(1, max_iter + 1):
         failed = 0
         for side, group in zip(columns, problem.groups, strict=True):
@@ -131,7 +126,7 @@ def objective(problem: Problem, factors: Factors, backend: Backend) -> float:
     for side in (rows, *columns):
         for part in side.parts:
             x = side.target[part.rows].astype(np.float64)
-            total += float(side._penalty(part, x).sum())
+            total += float(side.penalties(part, x).sum())
     return total
 
 
@@ -148,7 +143,7 @@ def column_losses(problem: Problem, factors: Factors, backend: Backend) -> npt.N
 
 
 def _losses_of_block(block: Any, side: HalfStep) -> npt.NDArray[np.float64]:
-    return side._loss(block.rows, side.target[block.rows])
+    return side.losses(block.rows, side.target[block.rows])
 
 
 def _loss_of_block(block: Any, side: HalfStep) -> float:
@@ -245,23 +240,26 @@ def _coupled(problem: Problem, X: Floats, H: Floats) -> float:
 # ------------------------------------------------------------------ the end
 
 
-def _feasible(
-    problem: Problem, columns: list[HalfStep], X: Floats, H: Floats, backend: Backend
-) -> list[HalfStep]:
-    """Shorten the directions of columns whose loss is infinite, towards their offset alone."""
-    for _ in range(20):
-        infinite = False
+def feasible_columns(problem: Problem, X: Floats, H: Floats, backend: Backend) -> list[HalfStep]:
+    """Return ``column_sides`` after shortening the directions of columns of infinite loss.
+
+    With its offset alone, which is its best constant, a column's loss is finite.
+    """
+    columns = column_sides(problem, X, H)
+    for _ in range(30):
+        infinite = []
         for side, group in zip(columns, problem.groups, strict=True):
-            if group.loss.finite:
-                continue
-            for block in side.blocks:
+            for block in side.blocks if not group.loss.finite else ():
                 bad = block.rows[~np.isfinite(_losses_of_block(block, side))]
                 side.target[bad, :, : problem.n_components] *= 0.5
-                infinite |= bad.size > 0
+                infinite += group.columns[bad].tolist()
         if not infinite:
-            break
+            return columns
         columns = column_sides(problem, X, H)
-    return columns
+    raise ValueError(
+        f"The loss of column {infinite[0]} is infinite at the start. Losses of thresholds need "
+        "starting values in order: use offset=True, or give factors whose objective is finite."
+    )
 
 
 def _objective(
@@ -274,17 +272,18 @@ def _objective(
 def finish(problem: Problem, X: Floats, H: Floats, backend: Backend) -> float:
     """Solve all rows for the final H, write them to X, and return the objective."""
     rows, columns = row_side(problem, X, H), column_sides(problem, X, H)
-    _bind(problem, rows, H)
     if problem.row_coupling is not None:
+        _bind(problem, rows, H)
         return _objective(problem, rows.run(improve, backend), columns, X, H)
-    passed = rows.run(settle, backend)
     kinds = [part.regularizer for part in rows.parts]
-    convex = all(one.convex for one in kinds) and all(one.loss.convex for one in problem.groups)
-    if convex and not rows.is_closed:
+    if all(one.convex for one in kinds) and all(one.loss.convex for one in problem.groups):
         # From where any row starts that is folded in, so that the same is found.
         cold = X.copy()
         cold[:, : problem.n_components] = 0
         found = row_side(problem, cold, H).run(settle, backend)
-        if found.loss + found.penalty <= (passed.loss + passed.penalty) * (1 + SAME):
-            X[:], passed = cold, found
-    return _objective(problem, passed, columns, X, H)
+        present = float(np.sum(backend.map(_loss_of_block, rows.blocks, rows)))
+        present += float(rows.state.penalty.sum())
+        if found.loss + found.penalty <= present * (1 + SAME):
+            X[:] = cold
+            return _objective(problem, found, columns, X, H)
+    return _objective(problem, rows.run(settle, backend), columns, X, H)

@@ -102,7 +102,11 @@ class State(NamedTuple):
 
     def of(self, chosen: Any) -> State:
         """Return the state of some of the rows."""
-        return State(*(array[chosen] for array in self))
+        return State(self.x[chosen], self.penalty[chosen], self.scale[chosen], self.radius[chosen])
+
+    def copy(self) -> State:
+        """Return a state that can be written to."""
+        return State(self.x.copy(), self.penalty.copy(), self.scale.copy(), self.radius.copy())
 
     def put(self, chosen: Any, other: State) -> None:
         """Write the state of some of the rows."""
@@ -161,7 +165,7 @@ class HalfStep:
         for part in self.parts if self.project else ():
             x = self.target[part.rows].astype(np.float64)
             self._prox(part, 1e-10, x)
-            self.state.penalty[part.rows] = self._penalty(part, x)
+            self.state.penalty[part.rows] = self.penalties(part, x)
             self.target[part.rows] = x
 
     @cached_property
@@ -226,7 +230,7 @@ class HalfStep:
 
     # -------------------------------------------------------------- what kernels add up
 
-    def _loss(self, rows: npt.NDArray[np.int32], x: Floats) -> Doubles:
+    def losses(self, rows: npt.NDArray[np.int32], x: Floats) -> Doubles:
         """Loss of rows (n,) if their factors were x."""
         F = np.zeros(rows.size)
         for term in self.terms:
@@ -237,7 +241,7 @@ class HalfStep:
                 add_value(term.loss, *add)
         return F
 
-    def _model(
+    def model(
         self, rows: npt.NDArray[np.int32], x: Floats, radius: Doubles
     ) -> tuple[Doubles, Doubles, Doubles]:
         """Value (n,), slope (n, d, K) and matrix (n, K, K) of the losses at x."""
@@ -267,7 +271,7 @@ class HalfStep:
                 add_slope(term.loss, *cells, F, G)
         return F, G
 
-    def _exact_model(
+    def exact_model(
         self, rows: npt.NDArray[np.int32], complete: bool
     ) -> tuple[Doubles, Doubles, Doubles]:
         """Return the same at x = 0 for ½ (u - a)²; complete rows share a matrix (1, K, K)."""
@@ -283,7 +287,8 @@ class HalfStep:
         assert A is not None
         return F, G, A
 
-    def _penalty(self, part: Part, x: Doubles) -> Doubles:
+    def penalties(self, part: Part, x: Doubles) -> Doubles:
+        """Cost (n,) of the factors x of rows of a part."""
         R = np.empty(len(x))
         if part.regularizer.on_block:
             penalise_blocks(part.regularizer, x, R)
@@ -297,7 +302,7 @@ class HalfStep:
         else:
             prox_rows(part.regularizer, step, x, self.n_penalised)
 
-    def _minimised(
+    def minimised(
         self, number: int, A: Doubles, G: Doubles, x: Doubles, scale: Doubles, thorough: bool
     ) -> Doubles:
         """Minimum of the models of rows of a part, from x."""
@@ -393,8 +398,8 @@ def _step(
     complete = side.is_complete[block.rows]
     failed = np.zeros(block.rows.size, bool)
     if complete.all() or not complete.any():
-        return *_exact_step(side, block, state, complete.all(), thorough), failed
-    state, loss = State(*(array.copy() for array in state)), np.empty(block.rows.size)
+        return *_exact_step(side, block, state, bool(complete.all()), thorough), failed
+    state, loss = state.copy(), np.empty(block.rows.size)
     for chosen in (complete, ~complete):
         some = Block(block.part, block.rows[chosen])
         new, loss[chosen] = _exact_step(side, some, state.of(chosen), chosen is complete, thorough)
@@ -407,20 +412,20 @@ def _exact_step(
 ) -> tuple[State, Doubles]:
     """Minimise the objective of every row; its model has no error."""
     part, rows = side.parts[block.part], block.rows
-    F, G, A = side._exact_model(rows, complete)
+    F, G, A = side.exact_model(rows, complete)
     if side.bound is not None:
         _add_bound(side, rows, -state.x.astype(np.float64), G, A)
     x = state.x.astype(np.float64)
     if side.methods[block.part].strength is not None:
         x[:, :, : side.n_free] = 0.0  # so that the result does not depend on where it came from
     slope = _moved(A, G, x)[2]
-    z = side._minimised(block.part, A, slope, x, np.ones(rows.size), thorough)
-    new, penalty = z.astype(state.x.dtype), side._penalty(part, z)
+    z = side.minimised(block.part, A, slope, x, np.ones(rows.size), thorough)
+    new, penalty = z.astype(state.x.dtype), side.penalties(part, z)
     z = new.astype(np.float64)
     linear, curved, _ = _moved(A, G, z)
     loss = F + linear + 0.5 * curved
     if side.bound is not None or (loss < 1e-7 * F).any():
-        loss = side._loss(rows, new)  # the sum above has lost too many digits
+        loss = side.losses(rows, new)  # the sum above has lost too many digits
     return state._replace(x=new, penalty=penalty), loss
 
 
@@ -429,22 +434,22 @@ def _searched_step(
 ) -> tuple[State, Doubles, npt.NDArray[np.bool_]]:
     """Minimise a model of every row, more and more cautiously until the objective falls."""
     part, rows = side.parts[block.part], block.rows
-    F, G, A = side._model(rows, state.x, state.radius)
+    F, G, A = side.model(rows, state.x, state.radius)
     if side.bound is not None:
         _add_bound(side, rows, np.zeros_like(state.x, dtype=np.float64), G, A)
     present = F + state.penalty
-    state = State(*(array.copy() for array in state))
+    state = state.copy()
     loss, x0 = F.copy(), state.x.astype(np.float64)
     narrower = np.zeros(rows.size, bool)
     todo = np.arange(rows.size)
     for _ in range(TRIES_AT_KINKS if side.is_kinked else TRIES):
         scale = state.scale[todo]
-        z = side._minimised(block.part, A[todo], G[todo], x0[todo], scale, thorough)
+        z = side.minimised(block.part, A[todo], G[todo], x0[todo], scale, thorough)
         new = z.astype(state.x.dtype)
-        R = side._penalty(part, z)
+        R = side.penalties(part, z)
         step = z - x0[todo]
         curved = scale * _moved(A[todo], G[todo], step)[1]
-        value = side._loss(rows[todo], new)
+        value = side.losses(rows[todo], new)
         total = value + R
         if side.bound is not None:
             total = total + _bound_value(side, rows[todo], step)
@@ -481,18 +486,18 @@ def _best_of_all(
 ) -> tuple[State, Doubles, npt.NDArray[np.bool_]]:
     """Try every row with a single 1; the present one stays if no other costs less."""
     x = state.x.copy()
-    loss = side._loss(block.rows, x)
+    loss = side.losses(block.rows, x)
     for c in range(x.shape[1]):
         best = x.copy()
         for m in range(side.n_penalised):
             trial = x.copy()
             trial[:, c, : side.n_penalised] = 0
             trial[:, c, m] = 1
-            value = side._loss(block.rows, trial)
+            value = side.losses(block.rows, trial)
             better = value < loss
             best[better], loss[better] = trial[better], value[better]
         x = best
-    penalty = side._penalty(side.parts[block.part], x.astype(np.float64))
+    penalty = side.penalties(side.parts[block.part], x.astype(np.float64))
     return state._replace(x=x, penalty=penalty), loss, np.zeros(block.rows.size, bool)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import scipy.optimize
 
 from ..backends.base import Backend
-from .alternating import Report, column_sides, finish, row_side
+from .alternating import Report, feasible_columns, finish, row_side
 from .half_step import Block, HalfStep
 from .problem import Factors, Fit, Problem
 
@@ -19,16 +19,17 @@ __all__ = ["check_joint", "solve_joint"]
 Doubles = npt.NDArray[np.float64]
 
 CORRECTIONS = 10
+TOO_FAR = 1e30
 
 
 def check_joint(problem: Problem) -> None:
     """Raise ``ValueError`` unless L-BFGS can minimise the problem.
 
-    Losses must be smooth and finite; regularizers ½ s ‖x - μ‖², maybe on an interval.
+    Losses must be smooth; regularizers ½ s ‖x - μ‖², maybe on an interval.
     """
     advice = "Use solver='proximal' or 'auto'."
     for group in problem.groups:
-        if not (group.loss.smooth and group.loss.finite):
+        if not group.loss.smooth:
             raise ValueError(
                 f"solver='lbfgs' needs smooth losses, but column {group.columns[0]} has "
                 f"{group.loss!r}. {advice}"
@@ -62,7 +63,7 @@ def solve_joint(
     """
     check_joint(problem)
     X, H = (factor.astype(np.float64) for factor in problem.inside(start))
-    sides = [row_side(problem, X, H), *column_sides(problem, X, H)]
+    sides = [row_side(problem, X, H), *feasible_columns(problem, X, H, backend)]
     bounds = [_bounds(side) for side in sides]
     curve: list[float] = []
 
@@ -121,7 +122,10 @@ def _value_and_gradient(
         for G, group in zip(gradients[1:], problem.groups, strict=True):
             G[:, :, :k] += linear[group.start : group.stop].reshape(*G.shape[:2], k)
     flat = [_free(side, G).ravel() for side, G in zip(sides, gradients, strict=True)]
-    return float(total), np.concatenate(flat)
+    gradient = np.concatenate(flat)
+    if not np.isfinite(total):  # outside the domain: the line search is to turn back
+        return TOO_FAR, np.nan_to_num(gradient, posinf=0.0, neginf=0.0)
+    return float(total), gradient
 
 
 def _slope_of_block(block: Block, side: HalfStep) -> tuple[float, float, Doubles]:
@@ -134,7 +138,7 @@ def _slope_of_block(block: Block, side: HalfStep) -> tuple[float, float, Doubles
     return float(F.sum()), 0.5 * strength * float((away * away).sum()), G
 
 
-def _free(side: HalfStep, array: Doubles) -> Doubles:
+def _free(side: HalfStep, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array[:, :, : side.n_free]
 
 
@@ -148,7 +152,9 @@ def _write(sides: list[HalfStep], theta: Doubles) -> None:
 
 def _is_centered(regularizer: Any) -> bool:
     inner = getattr(regularizer, "regularizer", None)
-    return hasattr(regularizer, "center") and inner.quadratic_strength is not None
+    if inner is None or not hasattr(regularizer, "center"):
+        return False
+    return inner.quadratic_strength is not None
 
 
 def _ridge(side: HalfStep, part: int) -> tuple[float, Doubles]:
@@ -156,7 +162,9 @@ def _ridge(side: HalfStep, part: int) -> tuple[float, Doubles]:
     method = side.methods[part]
     if method.strength is not None:
         return method.strength, method.center
-    return side.parts[part].regularizer.ridge_on_interval[0], method.center
+    interval = side.parts[part].regularizer.ridge_on_interval
+    assert interval is not None  # by check_joint
+    return interval[0], method.center
 
 
 def _bounds(side: HalfStep) -> tuple[Doubles, Doubles]:

@@ -1,10 +1,11 @@
 r"""Mini-batch SGD: solve a sample of the rows, then step the columns on what these rows say.
 
-.. math:: Y_j \leftarrow \operatorname{prox}\left(Y_j - \tfrac{\eta}{\sqrt t\, K_j} \,
-    \tfrac{1}{f} \sum_{i \in B} \omega_{ij} \nabla L_j\, x_i\right)
+.. math:: Y_j \leftarrow \arg\min_Y \; \tfrac1f \, g_j \cdot (Y - Y_j)
+    + \tfrac{\sqrt t}{2 \eta f} \, (Y - Y_j)^T A_j (Y - Y_j) + \tilde r_j(Y)
 
-The gradient of a share f of the rows is divided by f: sums, not means, so that strengths mean the
-same as in all solvers.  K_j, the curvature of column j, makes η a pure number.
+The slope g_j and the curvature A_j of a share f of the rows are divided by f: sums, not means, so
+that strengths mean the same as in all solvers.  Steps measured by A_j make η a pure number, and
+the first, at t = 1 and η = 1, solves for the columns of its sample.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backends.base import Backend
-from ..kernels.proximal import minimise_blocks, minimise_by_prox
 from .alternating import Report, column_sides, finish, objective, row_side
 from .base import Floats
 from .half_step import Block, HalfStep, improve
@@ -131,28 +131,10 @@ def _rows_of(cells: Cells, rows: npt.NDArray[np.int64]) -> Cells:
 
 
 def _step_of_block(job: tuple[Block, float, float], side: HalfStep) -> Floats:
-    """Proximal gradient step on the columns of a block."""
+    """Minimise the models of the columns of a block, that of the sample divided by its share."""
     block, rate, share = job
-    (term,), part = side.terms, side.parts[block.part]
     x = side.target[block.rows]
-    _, G = side.slope(block.rows, x)
-    norms = (term.other[:, 0].astype(np.float64) ** 2).sum(axis=1)
-    c = 1 / term.unit if term.loss.curvature is None else term.loss.curvature
-    curvature = np.array([_weighted(term.cells, int(j), norms) for j in block.rows]) * (c / share)
-    scale = np.maximum(curvature, 1e-12) / rate
-    K = x.shape[2]
-    identity, z, x64 = np.eye(K)[None], np.empty(x.shape), x.astype(np.float64)
-    if part.regularizer.on_block:
-        minimise_blocks(part.regularizer, identity, G / share, x64, scale, z)
-    else:
-        minimise_by_prox(
-            part.regularizer, identity, G / share, x64, scale, side.n_penalised, side.n_free, 1,
-            0.0, z,
-        )  # fmt: skip
+    _, G, A = side.model(block.rows, x, side.state.radius[block.rows])
+    scale = np.full(block.rows.size, 1 / (share * rate))
+    z = side.minimised(block.part, A, G / share, x.astype(np.float64), scale, thorough=False)
     return z.astype(x.dtype)
-
-
-def _weighted(cells: Cells, j: int, norms: npt.NDArray[np.float64]) -> float:
-    run = slice(cells.indptr[j], cells.indptr[j + 1])
-    terms = norms[cells.indices[run]]
-    return float((terms * cells.weights[run]).sum() if cells.weights.size else terms.sum())

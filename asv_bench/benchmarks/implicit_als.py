@@ -1,0 +1,122 @@
+"""`ImplicitALS`: fits by rank, solver and threads, and what serves a fitted model."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+from scipy import sparse
+
+from skglrm import Entries
+from skglrm.implicit_als import ImplicitALS
+
+from .common import Ratings, planted_ratings
+
+# What this process has compiled, or loaded from the cache, already; see fpsg.py.
+_warm: set[object] = set()
+
+
+def planted_clicks() -> Ratings:
+    """How often rows met columns: a million cells with long tails on both sides."""
+    ratings, _ = planted_ratings(seed=1)
+    often = np.maximum(np.rint(np.exp(ratings.value - 3)), 1)
+    return Ratings(ratings.row, ratings.col, often.astype(np.float32), ratings.shape)
+
+
+def matrix_of(clicks: Ratings) -> sparse.csr_array:
+    return sparse.csr_array((clicks.value, (clicks.row, clicks.col)), shape=clicks.shape)
+
+
+class Fit:
+    """A whole fit, with the objective that it reaches: time alone could be bought with accuracy."""
+
+    params = ([32, 128], [1, 2], ["auto", "cholesky", "cg", "subspace"])
+    param_names = ["n_components", "n_jobs", "solver"]
+    timeout = 300
+    number = 1
+    repeat = (3, 10, 20.0)
+    rounds = 1
+    warmup_time = 0
+    version = "1"
+
+    def setup_cache(self) -> Ratings:
+        return planted_clicks()
+
+    def setup(self, clicks: Ratings, n_components: int, n_jobs: int, solver: str) -> None:
+        self.X = matrix_of(clicks)
+        self.estimator = ImplicitALS(
+            n_components=n_components, solver=solver, max_iter=5, n_jobs=n_jobs, random_state=0
+        )
+        key = ("fit", n_components, solver)
+        if key not in _warm:
+            copy.deepcopy(self.estimator).set_params(max_iter=2).fit(self.X[:500])
+            _warm.add(key)
+
+    def time_fit(self, *_: object) -> None:
+        self.estimator.fit(self.X)
+
+    def peakmem_fit(self, *_: object) -> None:
+        self.estimator.fit(self.X)
+
+    def track_objective(self, *_: object) -> float:
+        """Per stored cell."""
+        self.estimator.fit(self.X)
+        return float(self.estimator.loss_curve_[-1] / self.X.nnz)
+
+    track_objective.unit = "loss per cell"  # type: ignore[attr-defined]
+
+
+class Serve:
+    """Calls on a fitted model: fold-in, recommendations, explanations, updates."""
+
+    params = [1, 2]
+    param_names = ["n_jobs"]
+    timeout = 300
+    number = 1  # partial_fit changes the model: each sample needs a fresh one from setup
+    repeat = (5, 30, 10.0)
+    rounds = 1
+    warmup_time = 0
+    version = "1"
+
+    def setup_cache(self) -> tuple[ImplicitALS, Ratings]:
+        clicks = planted_clicks()
+        model = ImplicitALS(n_components=64, max_iter=5, random_state=0)
+        return model.fit(matrix_of(clicks)), clicks
+
+    def setup(self, cache: tuple[ImplicitALS, Ratings], n_jobs: int) -> None:
+        fitted, clicks = cache
+        self.rows = clicks.first_rows(2_000)
+        first = clicks[clicks.row < 2_000]  # the full history of these rows
+        self.histories = Entries(first.row, first.col, first.value, clicks.shape)
+        if ("serve", n_jobs) not in _warm:
+            self._call_all(copy.deepcopy(fitted).set_params(n_jobs=n_jobs))
+            _warm.add(("serve", n_jobs))
+        self.estimator = copy.deepcopy(fitted).set_params(n_jobs=n_jobs)
+
+    def _call_all(self, estimator: ImplicitALS) -> None:
+        few = self.rows[:100]
+        estimator.transform(few)
+        estimator.recommend(few, n=10)
+        estimator.explain(0, 0)
+        estimator.similar_items([0], n=10)
+        estimator.partial_fit(self.histories)
+        estimator.partial_fit(few)
+
+    def time_transform(self, *_: object) -> None:
+        self.estimator.transform(self.rows)
+
+    def time_recommend(self, *_: object) -> None:
+        self.estimator.recommend(self.rows, n=10)
+
+    def time_explain(self, *_: object) -> None:
+        for item in range(20):
+            self.estimator.explain(0, item)
+
+    def time_similar_items(self, *_: object) -> None:
+        self.estimator.similar_items(np.arange(2_000), n=10)
+
+    def time_partial_fit_rows(self, *_: object) -> None:
+        self.estimator.partial_fit(self.rows)
+
+    def time_partial_fit_histories(self, *_: object) -> None:
+        self.estimator.partial_fit(self.histories)
