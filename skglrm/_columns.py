@@ -15,7 +15,7 @@ from ._jit import read_only
 from .domains import Boolean, Categorical, Count, Domain, Ordinal, Real
 from .kernels.pointwise import cell_costs, cell_slopes, vector_cell_costs, vector_cell_slopes
 from .kernels.predictions import predict_cells
-from .losses import Loss
+from .losses import Loss, Quadratic
 
 __all__ = ["Columns", "Group", "Null", "described", "extremes_of", "name_of", "predictor"]
 
@@ -236,7 +236,7 @@ class Columns:
     def null_model(self, matrix: sp.csr_array, weights: Floats | None) -> Null:
         """Best constants of all columns, and what they cost."""
         total = np.bincount(matrix.indices, weights, minlength=len(self.losses)).astype(float)
-        if all(getattr(group.loss, "is_half_square", False) for group in self.groups):
+        if all(group.loss == Quadratic() for group in self.groups):
             constants, costs = _means_and_half_variances(matrix, weights, total)
         else:
             constants = self._best_constants(matrix, weights)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from ._columns import Columns
+from ._columns import Columns, Group
 
 __all__ = ["explained_shares", "principal_axes", "shared_strength"]
 
@@ -59,13 +59,16 @@ def explained_shares(
     rows = chosen[np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))]
     weights = column_weights[part.indices]
 
+    def total(group: Group, predictions: Floats, observed: Floats, w: Floats) -> float:
+        return float(np.sum(group.costs(predictions, observed) * w))
+
     whole, nothing, without = 0.0, 0.0, np.zeros(H.shape[1])
     for group, at, places in columns.groups_of(part.indices):
         shares = W[rows[at]][:, None, :].astype(np.float64) * H[places]  # (n_cells, d, k)
         constants, observed, w = b[places].astype(np.float64), part.data[at], weights[at]
         predictions = constants + shares.sum(axis=2)
-        whole += float(group.costs(predictions, observed) @ w)
-        nothing += float(group.costs(constants, observed) @ w)
+        whole += total(group, predictions, observed, w)
+        nothing += total(group, constants, observed, w)
         for c in range(without.size):
-            without[c] += float(group.costs(predictions - shares[:, :, c], observed) @ w)
+            without[c] += total(group, predictions - shares[:, :, c], observed, w)
     return (without - whole) / nothing if nothing > 0 else np.zeros(without.size)

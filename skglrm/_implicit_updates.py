@@ -72,7 +72,7 @@ def _appended(model: Any, X: Any) -> tuple[Entries, int, int, Any, Any]:
 
 def _placed(model: Any, X: Entries) -> tuple[Entries, int, int, Any, Any]:
     """Entries by their positions in the grown matrix; zeros take a row's cells away."""
-    sides = []
+    sides: list[tuple[Integers, Any, int]] = []
     for side, n, ids, known, n_known, positions in (
         ("row", X.matrix_shape[0], X.row_ids, model.row_ids_, len(model.row_factors_), X.row),
         ("column", X.matrix_shape[1], X.col_ids, model.col_ids_, model.n_features_in_, X.col),

@@ -81,7 +81,7 @@ class Growing:
 
     @classmethod
     def empty(cls, n: int, *width: int, dtype: Any) -> Growing:
-        """Rows without content, and memory for half as many to come (untouched, so not yet real)."""
+        """Rows without content, and untouched memory for half as many to come."""
         memory = np.empty((n + n // 2 + 16, *width), dtype)
         new = cls(memory[:n])
         new._memory = memory
@@ -111,7 +111,7 @@ class Growing:
         return self.array.copy()  # without the spare memory
 
     def __setstate__(self, array: Any) -> None:
-        self.__init__(array)
+        self.array, self._memory, self._n_used = array, None, [len(array)]
 
 
 class History:

@@ -219,6 +219,15 @@ class Rows:
         """Row ``index`` of an array whose width is known only when it runs."""
         return self._row(index, self.shape[-1])
 
+    def number(self, index):
+        """The number at a place of a one-dimensional array."""
+        return self.builder.load(self.builder.gep(self.data, [index]))
+
+    def integer(self, index):
+        """The same as a 64-bit integer."""
+        number = self.number(index)
+        return number if number.type == _INT64 else self.builder.sext(number, _INT64)
+
     def vector(self) -> Row:
         """A one-dimensional array as its only row."""
         return Row(self.builder, self.data)

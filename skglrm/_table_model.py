@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._columns import Columns, Null, predictor
-from ._factorizer import Factorizer, Floats
+from ._factorizer import Factorizer, Floats, _positions
 from ._held_out import hidden_cells
 from ._observations import read_input
 from ._sampling import draw_cells
@@ -177,13 +177,13 @@ class TableModel(Factorizer):
         ValueError
             If the two arrays are not one-dimensional and of equal length.
         """
-        super().predict_entries(rows, cols)  # for its checks: positions and their lengths
-        row = _seen(rows, self._row_counts)
-        col = _seen(cols, self._column_counts)
-        beyond = (np.atleast_1d(np.asarray(cols)) < 0) | (
-            np.atleast_1d(np.asarray(cols)) >= self.n_features_in_
-        )
-        at = np.where(beyond, 0, np.atleast_1d(np.asarray(cols)).astype(np.int64))
+        check_is_fitted(self)
+        rows, cols = _positions("rows", rows), _positions("cols", cols)
+        if rows.shape != cols.shape:
+            raise ValueError(f"rows and cols differ in length: {rows.size} and {cols.size}.")
+        row, col = _seen(rows, self._row_counts), _seen(cols, self._column_counts)
+        beyond = (cols < 0) | (cols >= self.n_features_in_)
+        at = np.where(beyond, 0, cols).astype(np.int64)
         out = self._columns.impute_cells(at, self._predictor(row, unseen=(row < 0) | (col < 0)))
         overall = self._null.overall
         if beyond.any() and overall is not None:
@@ -358,9 +358,8 @@ class TableModel(Factorizer):
             )
 
 
-def _seen(positions: npt.ArrayLike, counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _seen(at: npt.NDArray[Any], counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Positions of rows or columns with cells, -1 for all others."""
-    at = np.atleast_1d(np.asarray(positions))
     outside = (at < 0) | (at >= counts.size)
     at = np.where(outside, 0, at).astype(np.int64)
     return np.where(outside | (counts[at] == 0), -1, at)

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._factorizer import Factorizer, Floats, count_entries, position_of
+from ._factorizer import Factorizer, Floats, count_entries
 from ._held_out import hidden_cells
 from ._implicit_updates import updated
 from ._interactions import Growing, History, canonical, csr_of, read_interactions
@@ -303,7 +303,9 @@ class ImplicitALS(Factorizer):
         self.loss_curve_, self.solver_ = solution.loss_curve, solution.solvers
         self.n_iter_ = len(solution.loss_curve)
         self._history = History(matrix)
-        self._row_counts, self._row_sums = count_entries(entries.row, entries.value, len(rows.array))
+        self._row_counts, self._row_sums = count_entries(
+            entries.row, entries.value, len(rows.array)
+        )
         self._column_counts, self._column_sums = count_entries(
             entries.col, entries.value, len(columns.array)
         )
@@ -345,7 +347,7 @@ class ImplicitALS(Factorizer):
             )
 
     def _report(self, iteration: int, objective: float) -> None:
-        FPSGFactorizer._report(self, iteration, objective, None)  # type: ignore[arg-type]
+        FPSGFactorizer._report(self, iteration, objective, None)
 
     # -------------------------------------------------------------- folding in
 
@@ -385,7 +387,7 @@ class ImplicitALS(Factorizer):
         return read_interactions(self, X, reset=False)
 
     def _offsets(self, counts: Any, sums: Any) -> tuple[Any, Any]:
-        """What is not known is predicted as what has not happened: 0."""
+        """Return zeros: what is not known is predicted as what has not happened."""
         return np.zeros(len(counts)), np.ones(len(counts), bool)
 
     # -------------------------------------------------------------- serving

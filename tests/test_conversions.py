@@ -213,7 +213,7 @@ def test_conversions_do_not_change_the_data():
     np.testing.assert_array_equal(X.toarray(), before.toarray())
 
 
-# ------------------------------------------------------------------ against the libraries themselves
+# ------------------------------------------------------------------ against the libraries
 
 
 def test_implicit_itself_agrees():

@@ -264,6 +264,14 @@ def test_unseen_rows_and_columns_get_constants(model, X):
     assert out[4] == pytest.approx(U[0, 2])
 
 
+def test_positions_of_cells_are_checked(model):
+    with pytest.raises(ValueError, match="differ in length: 2 and 1"):
+        model.predict_entries([0, 1], [0])
+    with pytest.raises(TypeError, match="rows must be integers"):
+        model.predict_entries([0.5], [0])
+    assert model.predict_entries([], []).shape == (0,)
+
+
 def test_recommendations_are_the_best_predictions(model, X):
     items, scores = model.recommend(X[:5], n=3)
     U = model.row_factors_[:5] @ model.components_ + model.offset_

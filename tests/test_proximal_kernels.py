@@ -16,6 +16,7 @@ from skglrm.kernels.proximal import (
     add_value,
     add_vector_model,
     add_vector_value,
+    add_weighted_model,
     minimise_by_coordinates,
     minimise_by_prox,
     minimise_ridge,
@@ -112,20 +113,37 @@ def test_a_model_in_windows_sees_the_kink(cells, other, rows, rng):
     assert 0 < _secant(Absolute(), 3.0, 0.0, 0.5, False) < 2.0
 
 
+def padded(other):
+    Y = np.zeros((len(other), -(-K // 8) * 8))
+    Y[:, :K] = other[:, 0]
+    return read_only(Y)
+
+
+def quadratic_models(cells, other):
+    """All kernels that build the model, for cells with weights and without."""
+    if cells[3].size:
+        return [(add_weighted_model, (*cells, other))]
+    Y = padded(other)
+    gram = read_only((Y.T @ Y)[:K, :K].copy())
+    nothing = read_only(np.zeros((0, 0)))
+    return [(add_quadratic_model, (*cells[:3], Y, one)) for one in (gram, nothing)]
+
+
 def test_the_quadratic_model_is_the_normal_equations(cells, other, rows):
-    F, G, A = zeros(rows.size)
-    add_quadratic_model(*cells, other, rows, F, G, A)
-    for p, row in enumerate(rows):
-        columns, values, w = by_row(cells, row)
-        Y = other[columns, 0]
-        assert F[p] == pytest.approx(0.5 * w @ values**2)
-        np.testing.assert_allclose(G[p, 0], -(w * values) @ Y, atol=1e-12)
-        np.testing.assert_allclose(A[p], (Y * w[:, None]).T @ Y, atol=1e-12)
-    if not cells[3].size:
-        F2, G2, _ = zeros(rows.size)
-        add_quadratic_slope(*cells[:3], other, rows, F2, G2)
-        np.testing.assert_allclose(F2, F)
-        np.testing.assert_allclose(G2, G)
+    for build, arguments in quadratic_models(cells, other):
+        F, G, A = zeros(rows.size)
+        build(*arguments, rows, F, G, A)
+        for p, row in enumerate(rows):
+            columns, values, w = by_row(cells, row)
+            Y = other[columns, 0]
+            assert F[p] == pytest.approx(0.5 * w @ values**2)
+            np.testing.assert_allclose(G[p, 0], -(w * values) @ Y, atol=1e-12)
+            np.testing.assert_allclose(A[p], (Y * w[:, None]).T @ Y, atol=1e-12)
+        if not cells[3].size:
+            F2, G2, _ = zeros(rows.size)
+            add_quadratic_slope(*cells[:3], padded(other), rows, F2, G2)
+            np.testing.assert_allclose(F2, F)
+            np.testing.assert_allclose(G2, G)
 
 
 @pytest.mark.parametrize("side", ["rows", "columns"])
@@ -245,7 +263,7 @@ def test_kernels_are_what_their_source_says(cells, other, rows, rng):
     x = read_only(rng.normal(size=(rows.size, 1, K)))
     for kernel, arguments in (
         (add_model, (Huber(0.5), *cells, other, rows, x, 1.0, True, np.ones(rows.size))),
-        (add_quadratic_model, (*cells, other, rows)),
+        *((build, (*given, rows)) for build, given in quadratic_models(cells, other)),
     ):
         compiled, plain = zeros(rows.size), zeros(rows.size)
         kernel(*arguments, *compiled)

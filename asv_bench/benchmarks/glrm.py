@@ -64,7 +64,7 @@ class Fit:
     rounds = 1
     warmup_time = 0
     version = "1"
-    shape = (5_000, 60)
+    shape = (2_000, 60)
 
     def setup(self, loss: str, n_jobs: int) -> None:
         self.X = planted_table(loss, *self.shape)

@@ -7,8 +7,8 @@ The factors x of one row minimise, with the factors y_j of the other side fixed,
     \sum_{\text{all } j} w_0 (x \cdot y_j)^2 + \sum_{\text{stored } j}
     \big[ w_j (x \cdot y_j)^2 - 2 t_j\, x \cdot y_j + t_j \big] + \lambda \|x\|^2
 
-with :math:`w_j = \alpha |v_j|`, and :math:`t_j = w_0 + w_j` for :math:`v_j > 0`, else 0.  Factors are
-rotated so that :math:`\sum y_j y_j^\top` is the diagonal matrix of its eigenvalues (``spectrum``):
+with :math:`w_j = \alpha |v_j|`, and :math:`t_j = w_0 + w_j` for :math:`v_j > 0`, else 0.  Factors
+are rotated so that :math:`\sum y_j y_j^\top` is the diagonal matrix of its eigenvalues (``spectrum``):
 then D = w₀ · spectrum + λ is all that unstored cells amount to, and x solves
 
 .. math::  A x = b, \qquad A = D + Y^\top W Y, \qquad b = Y^\top t
@@ -337,7 +337,7 @@ def _product(indices, values, begin, end, other, w0, alpha, D, p, rows, w, t, q)
 
 @kernel
 def _solve_dual(indices, values, begin, end, other, root, w0, alpha, rows, A, T, x):
-    """Write D^{-½} Bᵀ (I + B Bᵀ)⁻¹ W^{-½} t to x, where ``root`` is D^{-½}; return b·x, success."""
+    """Write D^{-½} Bᵀ (I + B Bᵀ)⁻¹ W^{-½} t to x, with ``root`` D^{-½}; return b·x, success."""
     n, k, one = end - begin, other.shape[1], other.dtype.type(1)
     size = _padded(n)
     # A weight of zero counts as 2⁻⁶⁰ w₀, far below rounding, so that W^{-½} exists.
@@ -677,7 +677,9 @@ def _dot_four(builder, rows, i, x):
 
     def body(offset, sums):
         part = (x + offset).load(0, lanes)
-        return [(y + offset).load(0, lanes).times_plus(part, s) for y, s in zip(four, sums)]
+        return [
+            (y + offset).load(0, lanes).times_plus(part, s) for y, s in zip(four, sums, strict=True)
+        ]
 
     sums = fold(builder, rows.shape[-1], lanes, zeros_of(builder, rows.element, 4), body)
     return lane_sums(sums)
@@ -700,7 +702,7 @@ def _add(builder, rows, i, coefficients, out, function):
 
     def body(offset, _):
         total = (out + offset).load(0, lanes)
-        for y, c in zip(four, coefficients):
+        for y, c in zip(four, coefficients, strict=True):
             total = c.times_plus(function((y + offset).load(0, lanes)), total)
         (out + offset).store(total, 0)
         return []
@@ -722,7 +724,7 @@ def _add_products(builder, rows, i, j, length, sign, out):
         b = [(row + offset).load(0, lanes) for row in right]
         a = [(row + offset).load(0, lanes) for row in left]
         pairs = [(x, y) for x in a for y in b]
-        return [x.times_plus(y, s) for (x, y), s in zip(pairs, sums)]
+        return [x.times_plus(y, s) for (x, y), s in zip(pairs, sums, strict=True)]
 
     sums = lane_sums(fold(builder, length, lanes, zeros_of(builder, rows.element, 8), body))
     for n, row in enumerate(_four_rows(builder, out, i)):

@@ -175,12 +175,10 @@ def add_vector_value(loss, d, indptr, indices, values, weights, other, rows, x, 
 
 
 @kernel
-def add_quadratic_model(indptr, indices, values, weights, other, rows, F, G, A):
+def add_weighted_model(indptr, indices, values, weights, other, rows, F, G, A):
     """Add ½ Σ ω (x·y - a)² at x = 0 to F (n,), G (n, 1, K) and A (n, K, K)."""
     K = other.shape[2]
     Y, T, sums = _scratch(K)
-    if weights.size == 0:
-        T = Y  # whose column K is free
     for p in range(rows.size):
         begin, end = indptr[rows[p]], indptr[rows[p] + 1]
         total = 0.0
@@ -189,13 +187,10 @@ def add_quadratic_model(indptr, indices, values, weights, other, rows, F, G, A):
             n = min(len(Y), end - begin)
             for b in range(n):
                 row, y, t = other[indices[begin + b], 0], Y[b], T[b]
-                a, w = np.float64(values[begin + b]), 1.0
+                a, w = np.float64(values[begin + b]), np.float64(weights[begin + b])
                 for d in range(K):
                     y[d] = row[d]
-                if weights.size > 0:
-                    w = np.float64(weights[begin + b])
-                    for d in range(K):
-                        t[d] = w * y[d]
+                    t[d] = w * y[d]
                 t[K] = -w * a
                 total += w * a * a
             _add_products(Y, T, n, sums)
@@ -205,21 +200,117 @@ def add_quadratic_model(indptr, indices, values, weights, other, rows, F, G, A):
 
 
 @kernel
-def add_quadratic_slope(indptr, indices, values, other, rows, F, G):
-    """Add ½ Σ (x·y - a)² at x = 0 to F (n,) and G (n, 1, K)."""
-    K = other.shape[2]
-    g = np.empty(K)
+def add_quadratic_model(indptr, indices, values, Y, gram, rows, F, G, A):
+    """Add ½ Σ (x·y - a)² at x = 0 to F (n,), G (n, 1, K) and A (n, K, K).
+
+    ``Y`` (m, width) holds the factors y in double precision, each padded to whole vectors with
+    zeros.  ``gram`` (K, K) is Σ yyᵀ over all of them, or empty; with it, a row that lacks less than
+    half of the cells, which are in order of columns, subtracts what it lacks.
+    """
+    K, m = G.shape[2], Y.shape[0]
+    sums, lacking = np.empty((Y.shape[1], Y.shape[1])), np.empty(m if gram.size else 0, np.int32)
     for p in range(rows.size):
-        total = 0.0
-        g[:] = 0.0
-        for t in range(indptr[rows[p]], indptr[rows[p] + 1]):
-            row, a = other[indices[t], 0], np.float64(values[t])
-            total += a * a
-            for d in range(K):
-                g[d] += a * row[d]
-        F[p] += 0.5 * total
-        for d in range(K):
-            G[p, 0, d] -= g[d]
+        begin, end = indptr[rows[p]], indptr[rows[p] + 1]
+        F[p] += _add_linear(indices, values, Y, begin, end, sums[0], G[p, 0])
+        if gram.size > 0 and 2 * (end - begin) > m:
+            n = _list_lacking(indices, begin, end, m, lacking)
+            _gather_products(lacking, Y, 0, n, K, sums)
+            A[p] += gram
+            _add_lower(sums, -1.0, A[p])
+        else:
+            _gather_products(indices, Y, begin, end, K, sums)
+            _add_lower(sums, 1.0, A[p])
+
+
+@kernel
+def add_quadratic_slope(indptr, indices, values, Y, rows, F, G):
+    """Add ½ Σ (x·y - a)² at x = 0 to F (n,) and G (n, 1, K); ``Y`` as above."""
+    g = np.empty(Y.shape[1])
+    for p in range(rows.size):
+        begin, end = indptr[rows[p]], indptr[rows[p] + 1]
+        F[p] += _add_linear(indices, values, Y, begin, end, g, G[p, 0])
+
+
+@kernel
+def _add_linear(indices, values, Y, begin, end, g, out):
+    """Subtract Σ a y from ``out`` (K,), with ``g`` (width,) as scratch; return ½ Σ a²."""
+    total = 0.0
+    for t in range(begin, end):
+        total += np.float64(values[t]) * np.float64(values[t])
+    for d in range(0, g.size, 8):
+        gather_vector(indices, values, Y, begin, end, d, g)
+    for d in range(out.size):
+        out[d] -= g[d]
+    return 0.5 * total
+
+
+@kernel
+def _list_lacking(indices, begin, end, m, lacking):
+    n, following = 0, np.int64(0)
+    for t in range(begin, end + 1):
+        column = np.int64(indices[t]) if t < end else np.int64(m)
+        for j in range(following, column):
+            lacking[n] = j
+            n += 1
+        following = column + 1
+    return n
+
+
+@kernel
+def _gather_products(indices, Y, begin, end, K, sums):
+    for d in range(0, K, 4):
+        for m in range(0, d + 1, 8):
+            gather_tile(indices, Y, begin, end, d, m, sums)
+
+
+@kernel
+def _add_lower(sums, sign, A):
+    for d in range(A.shape[0]):
+        for m in range(d):
+            A[d, m] += sign * sums[d, m]
+            A[m, d] += sign * sums[d, m]
+        A[d, d] += sign * sums[d, d]
+
+
+def gather_vector(indices, values, Y, begin, end, d, out):
+    """Write eight entries of Σ a y over cells begin..end to out[d:]."""
+    out[d : d + 8] = values[begin:end] @ Y[indices[begin:end], d : d + 8]
+
+
+@vectorized(gather_vector, returns=nothing)
+def _gather_vector(builder, indices, values, Y, begin, end, d, out):
+    def body(t, sums):
+        t = builder.add(begin, t)
+        row = Y.long_row(indices.integer(t)) + d
+        return [sums[0] + splat(builder, values.number(t), Y.element, 8) * row.load(0, 8)]
+
+    zero = (out.vector() + d).load(0, 8).full(0.0)
+    sums = fold(builder, builder.sub(end, begin), 1, [zero], body)
+    (out.vector() + d).store(sums[0], 0)
+
+
+def gather_tile(indices, Y, begin, end, d, m, out):
+    """Write the tile of Σ yyᵀ over cells begin..end that begins at row d and column m to out."""
+    height, width = TILE
+    rows = Y[indices[begin:end]]
+    out[d : d + height, m : m + width] = rows[:, d : d + height].T @ rows[:, m : m + width]
+
+
+@vectorized(gather_tile, returns=nothing)
+def _gather_tile(builder, indices, Y, begin, end, d, m, out):
+    height, width = TILE
+
+    def body(t, sums):
+        row = Y.long_row(indices.integer(builder.add(begin, t)))
+        y, factors = (row + m).load(0, width), row + d
+        each = [splat(builder, factors.load(i, 1).lane(0), y.element, width) for i in range(height)]
+        return [one + factor * y for one, factor in zip(sums, each, strict=True)]
+
+    rows = [out.long_row(builder.add(d, d.type(i))) + m for i in range(height)]
+    zero = rows[0].load(0, width).full(0.0)
+    sums = fold(builder, builder.sub(end, begin), 1, [zero] * height, body)
+    for row, one in zip(rows, sums, strict=True):
+        row.store(one, 0)
 
 
 # What the cells of a row add to A and g is a product of two matrices, TᵀY, with a cell in each row:

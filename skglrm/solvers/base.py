@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
-__all__ = ["Patience", "Solution"]
+__all__ = ["Patience", "Solution", "one_blas_thread"]
 
 Floats = npt.NDArray[np.floating]
+
+
+@functools.cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> Any:
+    """Context in which BLAS and LAPACK use the calling thread: same bits whatever is configured."""
+    return _controller().limit(limits=1, user_api="blas")
 
 
 @dataclass(frozen=True)

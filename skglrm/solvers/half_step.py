@@ -26,6 +26,7 @@ from ..kernels.proximal import (
     add_value,
     add_vector_model,
     add_vector_value,
+    add_weighted_model,
     minimise_blocks,
     minimise_by_coordinates,
     minimise_by_prox,
@@ -37,14 +38,14 @@ from ..kernels.proximal import (
     prox_rows,
 )
 from ..losses import get_loss
-from .base import Floats
+from .base import Floats, one_blas_thread
 from .problem import Cells, Part
 
 __all__ = ["HalfStep", "Term", "improve", "settle"]
 
 Doubles = npt.NDArray[np.float64]
 
-CELLS_PER_BLOCK = 65_536
+CELLS_PER_BLOCK = 131_072
 NUMBERS_PER_BLOCK = 2**19
 """Of the matrices A of a block: 4 MB."""
 
@@ -80,6 +81,20 @@ class Term:
     def is_quadratic(self) -> bool:
         """Whether the loss is ½ (u - a)² exactly."""
         return is_quadratic(self.loss)
+
+    def prepared(self) -> tuple[Doubles, Doubles]:
+        """Return what quadratic models read of the other factors: (m, width) and (K, K), or empty.
+
+        They are in double precision and padded to whole vectors, and their Gram matrix helps if
+        rows are at least half full.
+        """
+        m, _, K = self.other.shape
+        Y = np.zeros((m, -(-K // 8) * 8))
+        Y[:, :K] = self.other[:, 0]
+        if 2 * np.diff(self.cells.indptr).max(initial=0) <= self.cells.n_columns:
+            return Y, np.zeros((0, 0))
+        with one_blas_thread():
+            return Y, np.ascontiguousarray((Y.T @ Y)[:K, :K])
 
     @property
     def is_kinked(self) -> bool:
@@ -157,7 +172,7 @@ class HalfStep:
     project: bool = True
     bound: tuple[Doubles, Doubles] | None = None
     state: State = field(init=False)
-    gram: Doubles | None = field(init=False, default=None)
+    prepared: list[tuple[Doubles, Doubles] | None] = field(init=False, default_factory=list)
 
     def __post_init__(self):
         n = len(self.target)
@@ -215,9 +230,11 @@ class HalfStep:
 
     def run(self, task: Callable[[Block, HalfStep], Outcome], backend: Backend) -> Outcome:
         """Run a task on all blocks; write the new rows and return the sums."""
-        if self.is_quadratic and self.is_complete.any():
-            others = [term.other[:, 0].astype(np.float64) for term in self.terms]
-            self.gram = np.add.reduce([Y.T @ Y for Y in others])[None]
+        if self.is_quadratic:
+            # Weighted cells have no part in what is shared.
+            self.prepared = [
+                None if term.cells.weights.size else term.prepared() for term in self.terms
+            ]
         outcomes = backend.map(task, self.blocks, self)
         loss = penalty = 0.0
         failed = 0
@@ -276,15 +293,19 @@ class HalfStep:
     ) -> tuple[Doubles, Doubles, Doubles]:
         """Return the same at x = 0 for ½ (u - a)²; complete rows share a matrix (1, K, K)."""
         n, K = rows.size, self.target.shape[2]
-        A = self.gram if complete else np.zeros((n, K, K))
         F, G = np.zeros(n), np.zeros((n, 1, K))
-        for term in self.terms:
-            other = read_only(term.other)
+        A = np.zeros((1 if complete else n, K, K))
+        for term, known in zip(self.terms, self.prepared, strict=True):
+            cells = term.cells.arrays
+            if known is None:
+                add_weighted_model(*cells, read_only(term.other), rows, F, G, A)
+                continue
+            Y, gram = map(read_only, known)
             if complete:
-                add_quadratic_slope(*term.cells.arrays[:3], other, rows, F, G)
+                A += gram
+                add_quadratic_slope(*cells[:3], Y, rows, F, G)
             else:
-                add_quadratic_model(*term.cells.arrays, other, rows, F, G, A)
-        assert A is not None
+                add_quadratic_model(*cells[:3], Y, gram, rows, F, G, A)
         return F, G, A
 
     def penalties(self, part: Part, x: Doubles) -> Doubles:
@@ -415,10 +436,11 @@ def _exact_step(
     F, G, A = side.exact_model(rows, complete)
     if side.bound is not None:
         _add_bound(side, rows, -state.x.astype(np.float64), G, A)
-    x = state.x.astype(np.float64)
+    x, slope = state.x.astype(np.float64), G
     if side.methods[block.part].strength is not None:
         x[:, :, : side.n_free] = 0.0  # so that the result does not depend on where it came from
-    slope = _moved(A, G, x)[2]
+    if x.any():
+        slope = _moved(A, G, x)[2]
     z = side.minimised(block.part, A, slope, x, np.ones(rows.size), thorough)
     new, penalty = z.astype(state.x.dtype), side.penalties(part, z)
     z = new.astype(np.float64)

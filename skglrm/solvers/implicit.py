@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +20,15 @@ from .base import Floats, Patience
 
 __all__ = ["ImplicitALSSolver", "Model", "Side", "Solution", "choose_solver", "gram", "solve_side"]
 
-CG_STEPS = 3
+CG_STEPS = 2
 """Steps per half-sweep; the start is warm and the preconditioner nearly exact."""
+
+RELAXATION = 0.5
+"""How much further than solved for "cg" moves the columns, from the second iteration on.
+
+Alternating minimisation creeps along curved valleys; a longer step saves about every fifth
+iteration.  It is given up for good once the objective rises.
+"""
 
 DUAL_CELLS = 24
 """Rows with fewer cells are solved exactly also by "cg": that is cheaper than a step."""
@@ -52,7 +60,8 @@ class Model:
 
     def ridge(self, counts: npt.NDArray[np.integer], n_other: int) -> npt.NDArray[np.float64]:
         """λ of rows with so many stored cells, among ``n_other`` columns."""
-        return self.regularization * (counts + self.unobserved_weight * n_other) ** self.exponent
+        bracket = counts.astype(np.float64) + self.unobserved_weight * n_other
+        return np.asarray(self.regularization * bracket**self.exponent, np.float64)
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class Side:
         n_tasks = int(min(max(1, work[-1] * k // NUMBERS_PER_TASK), 256))
         edges = np.searchsorted(work, np.linspace(0, work[-1], n_tasks + 1)[1:-1])
         edges = np.unique(np.concatenate([[0], edges, [lengths.size]])) + begin
-        return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
 
 
 @dataclass(frozen=True)
@@ -298,14 +307,18 @@ class ImplicitALSSolver:
         rows = Side.of(matrix, self.model)
         columns = Side.of(matrix.T.tocsr(), self.model)
         names = self._name(rows, X.shape[1]), self._name(columns, X.shape[1])
-        patience, curve, converged = Patience(self.tol), [], False
+        patience, converged = Patience(self.tol), False
+        curve: list[float] = []
+        relaxation = RELAXATION if names[1] == "cg" else 0.0
         while len(curve) < self.max_iter and not converged:
             is_last = len(curve) + 1 == self.max_iter
-            self._half_sweep("column", columns, Y, X, names[1], backend)
+            self._half_sweep("column", columns, Y, X, names[1], backend, relaxation * bool(curve))
             name = "exact" if is_last else names[0]
             cost, spectrum = self._half_sweep("row", rows, X, Y, name, backend)
             curve.append(cost + self._penalty(columns, Y))
             self.report(len(curve), curve[-1])
+            if len(curve) > 1 and curve[-1] > curve[-2]:
+                relaxation = 0.0
             converged = self.tol > 0 and patience.is_over(curve[-1])
         if name != "exact":
             cost = self._solve("row", rows, X, Y, spectrum, "exact", backend)
@@ -318,15 +331,23 @@ class ImplicitALSSolver:
         return choose_solver(k, side.values.size / max(1, side.counts.size))
 
     def _half_sweep(
-        self, name: str, side: Side, target: Floats, other: Floats, solver: str, backend: Backend
-    ) -> tuple[float, npt.NDArray[np.float64]]:
-        """Rotate both sides so that the Gram matrix of ``other`` is diagonal, and solve."""
+        self, name: str, side: Side, target: Floats, other: Floats, solver: str, backend: Backend,
+        relaxation: float = 0.0,
+    ) -> tuple[float, npt.NDArray[np.float64]]:  # fmt: skip
+        """Rotate both sides so that the Gram matrix of ``other`` is diagonal, and solve.
+
+        With ``relaxation``, go that share of the way further.
+        """
         with one_blas_thread():
             spectrum, rotation = eigenbasis(gram(other, backend), other.dtype)
             _rotate(other, rotation, backend)
             if solver not in ("cholesky", "exact"):
                 _rotate(target, rotation, backend)
-        return self._solve(name, side, target, other, spectrum, solver, backend), spectrum
+        before = target.copy() if relaxation else target
+        cost = self._solve(name, side, target, other, spectrum, solver, backend)
+        if relaxation:
+            target += target.dtype.type(relaxation) * (target - before)
+        return cost, spectrum
 
     def _solve(
         self, name: str, side: Side, target: Floats, other: Floats, spectrum: Any, solver: str,

@@ -7,7 +7,6 @@ divided by the share of cells observed before its singular vectors are taken.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from .._jit import read_only
 from ..backends.base import Backend
@@ -27,7 +25,7 @@ from ..kernels.start import (
     spread_rows,
 )
 from .alternating import unit_of
-from .base import Floats
+from .base import Floats, one_blas_thread
 from .half_step import is_quadratic
 from .problem import Cells, Factors, Group, Problem
 
@@ -82,16 +80,11 @@ def make_start(
         X, H = _centers(problem, Z, rng)
     else:
         # One BLAS thread: results do not depend on how many there are, and blocks do not quarrel.
-        with _controller().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             X, H = _singular(problem, Z, init == "nndsvd", noise, rng, backend)
     columns = np.empty(H.shape, problem.dtype)
     columns[problem.order] = H
     return Factors(X.astype(problem.dtype), columns, offset)
-
-
-@functools.cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def best_offset(problem: Problem) -> Doubles:
