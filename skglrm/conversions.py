@@ -5,16 +5,16 @@ Every library solves :math:`A x = b` for a row, with
 :math:`b = \sum_{\text{stored}} t\, y`, where (n stored cells in the row, n₊ of them positive, m
 columns)
 
-=========================  ===========  ==========  ==============  ==============
-library                    a₀           w           t if v > 0      λ_u
-=========================  ===========  ==========  ==============  ==============
-``ImplicitALS``            w₀           α \|v\|     w₀ + w          λ (n + w₀ m)^e
-implicit                   1            \|αv\| − 1  αv              λ
-Spark ML ALS               1            α \|v\|     1 + w           λ n₊
-cmfrec ``CMF_implicit``    1            α v         1 + w           λ
+===========================  ===========  ==========  ==============  ==============
+library                      a₀           w           t if v > 0      λ_u
+===========================  ===========  ==========  ==============  ==============
+``ImplicitALS``              w₀           α \|v\|     w₀ + w          λ (n + w₀ m)^e
+implicit                     1            \|αv\| − 1  αv              λ
+Spark ML ALS                 1            α \|v\|     1 + w           λ n₊
+cmfrec ``CMF_implicit``      1            α v         1 + w           λ
 irspack ``IALSRecommender``  α₀           v           α₀ + v          λ (n + α₀ m)^ν
-Rendle et al., IALSPP      α₀           v           v               λ (n + α₀ m)^ν
-=========================  ===========  ==========  ==============  ==============
+Rendle et al., IALSPP        α₀           v           v               λ (n + α₀ m)^ν
+===========================  ===========  ==========  ==============  ==============
 
 Each ``from_…`` takes the data and the parameters as that library takes them and returns ``(X,
 params)`` for ``ImplicitALS(**params).fit(X)``; each ``to_…`` takes the data and an ``ImplicitALS``

@@ -24,6 +24,7 @@ from skglrm.kernels.proximal import (
 )
 from skglrm.losses import Absolute, Huber, Multinomial
 from skglrm.regularizers import L1, L2, NonNegative, Sum
+from skglrm.solvers.problem import Cells
 
 N_ROWS, N_COLUMNS, K = 6, 9, 3
 
@@ -125,8 +126,10 @@ def quadratic_models(cells, other):
         return [(add_weighted_model, (*cells, other))]
     Y = padded(other)
     gram = read_only((Y.T @ Y)[:K, :K].copy())
-    nothing = read_only(np.zeros((0, 0)))
-    return [(add_quadratic_model, (*cells[:3], Y, one)) for one in (gram, nothing)]
+    held = Cells(*cells, N_COLUMNS)
+    assert held.lacking[1].size > 0
+    nothing = (read_only(np.zeros(N_ROWS + 1, np.int64)), held.lacking[1])
+    return [(add_quadratic_model, (*cells[:3], one, Y, gram)) for one in (held.lacking, nothing)]
 
 
 def test_the_quadratic_model_is_the_normal_equations(cells, other, rows):

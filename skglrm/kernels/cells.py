@@ -51,3 +51,27 @@ def transpose_cells(indptr, indices, values, weights, after, out_indices, out_va
             out_values[n] = values[t]
             if weights.size > 0:
                 out_weights[n] = weights[t]
+
+
+@kernel
+def count_lacking(indptr, n_columns, counts):
+    """Count the columns that rows lack: counts (n_rows,), or 0 for rows that are not half full."""
+    for i in range(counts.size):
+        n = indptr[i + 1] - indptr[i]
+        counts[i] = n_columns - n if 2 * n > n_columns else 0
+
+
+@kernel
+def list_lacking(indptr, indices, lacking_indptr, out):
+    """List the columns that rows lack; both lists are CSR arrays, in order of columns."""
+    for i in range(indptr.size - 1):
+        n, end, following = lacking_indptr[i], lacking_indptr[i + 1], 0
+        if n == end:
+            continue
+        for t in range(indptr[i], indptr[i + 1]):
+            for j in range(following, indices[t]):
+                out[n] = j
+                n += 1
+            following = indices[t] + 1
+        for m in range(n, end):
+            out[m] = following + m - n

@@ -8,7 +8,8 @@ The factors x of one row minimise, with the factors y_j of the other side fixed,
     \big[ w_j (x \cdot y_j)^2 - 2 t_j\, x \cdot y_j + t_j \big] + \lambda \|x\|^2
 
 with :math:`w_j = \alpha |v_j|`, and :math:`t_j = w_0 + w_j` for :math:`v_j > 0`, else 0.  Factors
-are rotated so that :math:`\sum y_j y_j^\top` is the diagonal matrix of its eigenvalues (``spectrum``):
+are rotated so that :math:`\sum y_j y_j^\top` is the diagonal matrix of its eigenvalues, the
+``spectrum``:
 then D = w₀ · spectrum + λ is all that unstored cells amount to, and x solves
 
 .. math::  A x = b, \qquad A = D + Y^\top W Y, \qquad b = Y^\top t
@@ -195,7 +196,7 @@ def solve_rows_subspace(
 
 @kernel
 def rotate_rows(rows, rotation, start, stop, out):
-    """Write rows · rotation to rows start..stop of ``out``; the bits of a row depend on it alone."""
+    """Write rows · rotation to rows start..stop of ``out``; a row's bits depend on it alone."""
     for i in range(start, stop):
         out[i] = 0
         for d in range(rotation.shape[0]):

@@ -200,26 +200,80 @@ def add_weighted_model(indptr, indices, values, weights, other, rows, F, G, A):
 
 
 @kernel
-def add_quadratic_model(indptr, indices, values, Y, gram, rows, F, G, A):
+def add_quadratic_model(indptr, indices, values, lacking, Y, gram, rows, F, G, A):
     """Add ½ Σ (x·y - a)² at x = 0 to F (n,), G (n, 1, K) and A (n, K, K).
 
     ``Y`` (m, width) holds the factors y in double precision, each padded to whole vectors with
-    zeros.  ``gram`` (K, K) is Σ yyᵀ over all of them, or empty; with it, a row that lacks less than
-    half of the cells, which are in order of columns, subtracts what it lacks.
+    zeros, and ``gram`` (K, K) is Σ yyᵀ over all of them.  ``lacking`` holds the columns that rows
+    lack, as a pair (indptr, indices); a row that lists some subtracts them from ``gram``.
     """
-    K, m = G.shape[2], Y.shape[0]
-    sums, lacking = np.empty((Y.shape[1], Y.shape[1])), np.empty(m if gram.size else 0, np.int32)
+    K = G.shape[2]
+    sums = np.empty((Y.shape[1], Y.shape[1]))
     for p in range(rows.size):
         begin, end = indptr[rows[p]], indptr[rows[p] + 1]
         F[p] += _add_linear(indices, values, Y, begin, end, sums[0], G[p, 0])
-        if gram.size > 0 and 2 * (end - begin) > m:
-            n = _list_lacking(indices, begin, end, m, lacking)
-            _gather_products(lacking, Y, 0, n, K, sums)
+        if _gather_fewer(rows[p], indptr, indices, lacking, Y, K, sums):
             A[p] += gram
             _add_lower(sums, -1.0, A[p])
         else:
-            _gather_products(indices, Y, begin, end, K, sums)
             _add_lower(sums, 1.0, A[p])
+
+
+@kernel
+def solve_quadratic_rows(
+    indptr, indices, values, lacking, Y, gram, rows, strength, center, k, free, x, loss
+):
+    r"""Minimise ½ Σ (x·y - a)² + ½ s ‖x - μ‖² for each row: the last three kernels in one.
+
+    ``x`` (n, 1, K) holds what is fixed, the coordinates from ``free`` on, and gets the minimum;
+    ``loss`` (n,) gets the first term there.  What nothing determines becomes 0.
+    """
+    K = x.shape[2]
+    A, M, sums = np.empty((K, K)), np.empty((free, free)), np.empty((Y.shape[1], Y.shape[1]))
+    g, z, b, scratch = np.empty(K), np.empty(K), np.empty(free), np.empty(Y.shape[1])
+    for p in range(rows.size):
+        begin, end = indptr[rows[p]], indptr[rows[p] + 1]
+        g[:] = 0.0
+        half_square = _add_linear(indices, values, Y, begin, end, scratch, g)
+        fewer = _gather_fewer(rows[p], indptr, indices, lacking, Y, K, sums)
+        for d in range(K):
+            for l in range(d + 1):  # noqa: E741
+                A[d, l] = gram[d, l] - sums[d, l] if fewer else sums[d, l]
+        for d in range(free):
+            b[d] = -g[d]
+            for l in range(d + 1):  # noqa: E741
+                M[d, l] = A[d, l]
+            for l in range(free, K):  # noqa: E741
+                b[d] -= A[l, d] * x[p, 0, l]
+            if d < k:
+                M[d, d] += strength
+                b[d] += strength * center[d]
+        _factorise(M)
+        _solve(M, b)
+        for d in range(free):
+            x[p, 0, d] = b[d]
+        for d in range(K):
+            z[d] = x[p, 0, d]  # as it is stored
+        total = half_square
+        for d in range(K):
+            s = 0.5 * A[d, d] * z[d]
+            for l in range(d):  # noqa: E741
+                s += A[d, l] * z[l]
+            total += (g[d] + s) * z[d]
+        if total < 1e-7 * half_square:  # too many digits are lost
+            total = _half_squares(indices, values, Y, begin, end, z)
+        loss[p] = total
+
+
+@kernel
+def _half_squares(indices, values, Y, begin, end, z):
+    total = 0.0
+    for t in range(begin, end):
+        r = -np.float64(values[t])
+        for d in range(z.size):
+            r += z[d] * Y[indices[t], d]
+        total += r * r
+    return 0.5 * total
 
 
 @kernel
@@ -245,15 +299,14 @@ def _add_linear(indices, values, Y, begin, end, g, out):
 
 
 @kernel
-def _list_lacking(indices, begin, end, m, lacking):
-    n, following = 0, np.int64(0)
-    for t in range(begin, end + 1):
-        column = np.int64(indices[t]) if t < end else np.int64(m)
-        for j in range(following, column):
-            lacking[n] = j
-            n += 1
-        following = column + 1
-    return n
+def _gather_fewer(row, indptr, indices, lacking, Y, K, sums):
+    # Of the columns that a row has, or of those that it lacks: return whether it is the latter.
+    begin, end = lacking[0][row], lacking[0][row + 1]
+    if begin < end:
+        _gather_products(lacking[1], Y, begin, end, K, sums)
+        return True
+    _gather_products(indices, Y, indptr[row], indptr[row + 1], K, sums)
+    return False
 
 
 @kernel

@@ -36,6 +36,7 @@ from ..kernels.proximal import (
     penalise_rows,
     prox_blocks,
     prox_rows,
+    solve_quadratic_rows,
 )
 from ..losses import get_loss
 from .base import Floats, one_blas_thread
@@ -82,19 +83,17 @@ class Term:
         """Whether the loss is ½ (u - a)² exactly."""
         return is_quadratic(self.loss)
 
-    def prepared(self) -> tuple[Doubles, Doubles]:
-        """Return what quadratic models read of the other factors: (m, width) and (K, K), or empty.
+    def prepared(self) -> tuple[Any, Doubles, Doubles]:
+        """Return what quadratic models read: lists of lacking columns, Y (m, width) and its Gram.
 
-        They are in double precision and padded to whole vectors, and their Gram matrix helps if
-        rows are at least half full.
+        Y is in double precision and padded to whole vectors.
         """
         m, _, K = self.other.shape
         Y = np.zeros((m, -(-K // 8) * 8))
         Y[:, :K] = self.other[:, 0]
-        if 2 * np.diff(self.cells.indptr).max(initial=0) <= self.cells.n_columns:
-            return Y, np.zeros((0, 0))
         with one_blas_thread():
-            return Y, np.ascontiguousarray((Y.T @ Y)[:K, :K])
+            gram = np.ascontiguousarray((Y.T @ Y)[:K, :K])
+        return self.cells.lacking, read_only(Y), read_only(gram)
 
     @property
     def is_kinked(self) -> bool:
@@ -172,7 +171,7 @@ class HalfStep:
     project: bool = True
     bound: tuple[Doubles, Doubles] | None = None
     state: State = field(init=False)
-    prepared: list[tuple[Doubles, Doubles] | None] = field(init=False, default_factory=list)
+    prepared: list[tuple[Any, Doubles, Doubles] | None] = field(init=False, default_factory=list)
 
     def __post_init__(self):
         n = len(self.target)
@@ -300,13 +299,27 @@ class HalfStep:
             if known is None:
                 add_weighted_model(*cells, read_only(term.other), rows, F, G, A)
                 continue
-            Y, gram = map(read_only, known)
             if complete:
-                A += gram
-                add_quadratic_slope(*cells[:3], Y, rows, F, G)
+                A += known[2]
+                add_quadratic_slope(*cells[:3], known[1], rows, F, G)
             else:
-                add_quadratic_model(*cells[:3], Y, gram, rows, F, G, A)
+                add_quadratic_model(*cells[:3], *known, rows, F, G, A)
         return F, G, A
+
+    def is_plain(self, number: int) -> bool:
+        """Whether a part has one term without weights, and a ridge: its rows take one kernel."""
+        alone = len(self.prepared) == 1 and self.prepared[0] is not None
+        return alone and self.bound is None and self.methods[number].strength is not None
+
+    def solve_plainly(self, number: int, rows: npt.NDArray[np.int32], x: Floats) -> Doubles:
+        """Write the best rows of a plain part to x, and return their losses."""
+        (term,), method, loss = self.terms, self.methods[number], np.empty(rows.size)
+        assert self.prepared[0] is not None
+        solve_quadratic_rows(
+            *term.cells.arrays[:3], *self.prepared[0], rows, method.strength, method.center,
+            self.n_penalised, self.n_free, x, loss,
+        )  # fmt: skip
+        return loss
 
     def penalties(self, part: Part, x: Doubles) -> Doubles:
         """Cost (n,) of the factors x of rows of a part."""
@@ -433,6 +446,10 @@ def _exact_step(
 ) -> tuple[State, Doubles]:
     """Minimise the objective of every row; its model has no error."""
     part, rows = side.parts[block.part], block.rows
+    if not complete and side.is_plain(block.part):
+        new = state.x.copy()
+        loss = side.solve_plainly(block.part, rows, new)
+        return state._replace(x=new, penalty=side.penalties(part, new.astype(np.float64))), loss
     F, G, A = side.exact_model(rows, complete)
     if side.bound is not None:
         _add_bound(side, rows, -state.x.astype(np.float64), G, A)

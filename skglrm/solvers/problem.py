@@ -30,7 +30,13 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from .._jit import read_only
-from ..kernels.cells import count_kept, take_columns, transpose_cells
+from ..kernels.cells import (
+    count_kept,
+    count_lacking,
+    list_lacking,
+    take_columns,
+    transpose_cells,
+)
 from ..losses import Loss
 from ..regularizers.base import Coupling, Regularizer
 from .base import Floats
@@ -60,6 +66,16 @@ class Cells:
     def arrays(self) -> tuple[npt.NDArray[Any], ...]:
         """What kernels take: indptr, indices, values, weights, none of them writable."""
         return tuple(map(read_only, (self.indptr, self.indices, self.values, self.weights)))
+
+    @cached_property
+    def lacking(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """CSR arrays (indptr, indices) of the columns that rows lack, if they are half full."""
+        counts = np.empty(self.n_rows, np.int64)
+        count_lacking(self.arrays[0], self.n_columns, counts)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        indices = np.empty(int(indptr[-1]), self.indices.dtype)
+        list_lacking(*self.arrays[:2], read_only(indptr), indices)
+        return read_only(indptr), read_only(indices)
 
     @cached_property
     def transposed(self) -> Cells:
