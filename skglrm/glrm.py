@@ -29,7 +29,7 @@ from .entries import Entries
 from .fpsg import FPSGFactorizer
 from .losses import get_loss
 from .regularizers import get_regularizer
-from .solvers.alternating import fold_in, objective, solve_alternating, solve_exact
+from .solvers.alternating import fold_in, refold, rows_are_closed, solve_alternating, solve_exact
 from .solvers.problem import Factors, Fit, Problem
 from .solvers.start import INITS, make_start
 
@@ -310,11 +310,10 @@ class GLRM(TableModel):
         problem = self._problem(matrix, weights, of_fit=True)
         with self._get_backend() as backend:
             found = self._solve(problem, self._start(problem, backend), backend)
-            factors = self._canonical(found.factors)
+            factors, total = self._canonical(found.factors), found.loss_curve[-1]
             if factors is not found.factors:
-                W = fold_in(problem, factors.column_factors, factors.offset, backend)
-                factors = Factors(W, factors.column_factors, factors.offset)
-            self.objective_ = float(objective(problem, factors, backend))
+                factors, total = refold(problem, factors, backend)
+        self.objective_ = float(total)
         # The last iteration ends with what is done to the factors after it.
         self.loss_curve_ = [*map(float, found.loss_curve[:-1]), self.objective_]
         self.n_iter_ = len(self.loss_curve_)
@@ -390,7 +389,9 @@ class GLRM(TableModel):
         seed = int(rng.randint(np.iinfo(np.int32).max))
         if isinstance(self.init, str):
             constants = self._null.constants if self.offset else None
-            return make_start(problem, self.init, seed, backend, constants)
+            # Where the first pass solves all rows, they may start anywhere.
+            closed = self.solver not in ("lbfgs", "sgd") and rows_are_closed(problem)
+            return make_start(problem, self.init, seed, backend, constants, not closed)
         W, components, *offset = self.init
         given = Factors(np.asarray(W), np.asarray(components).T, *map(np.asarray, offset))
         _check_start(given, problem)

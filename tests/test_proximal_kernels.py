@@ -10,8 +10,6 @@ from skglrm.kernels.proximal import (
     _add_products,
     _secant,
     add_model,
-    add_quadratic_model,
-    add_quadratic_slope,
     add_slope,
     add_value,
     add_vector_model,
@@ -22,6 +20,7 @@ from skglrm.kernels.proximal import (
     minimise_ridge,
     move_model,
 )
+from skglrm.kernels.quadratic import add_quadratic_model, add_quadratic_slope, solve_quadratic_rows
 from skglrm.losses import Absolute, Huber, Multinomial
 from skglrm.regularizers import L1, L2, NonNegative, Sum
 from skglrm.solvers.problem import Cells
@@ -294,3 +293,27 @@ def test_columns_are_taken_and_cells_transposed(rng):
     np.testing.assert_array_equal(out[0], position[c[kept]])
     np.testing.assert_array_equal(out[1], dense[r, c][kept])
     np.testing.assert_array_equal(out[2], 3 * weights[kept])
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.7])
+@pytest.mark.parametrize("free", [K, K - 1])
+@pytest.mark.parametrize("cells", ["unweighted"], indirect=True)
+def test_quadratic_rows_are_solved_side_by_side(cells, other, rows, rng, strength, free):
+    # More rows than fit side by side, in any order, one of them empty.
+    rows = np.array([4, 2, 0, 5, 1, 3, 0, 2, 4, 5, 1], np.int32)
+    (_, (*given, lacking, Y, gram)), (_, (*_, nothing, _, _)) = quadratic_models(cells, other)
+    k, center = K - 1, rng.normal(size=K - 1)
+    start = rng.normal(size=(rows.size, 1, K))
+    for lists in (lacking, nothing):
+        for kernel in (solve_quadratic_rows, solve_quadratic_rows.py_func):
+            x, loss = start.copy(), np.empty(rows.size)
+            kernel(*given, lists, Y, gram, rows, strength, center, k, free, x, loss)
+            np.testing.assert_array_equal(x[:, :, free:], start[:, :, free:])
+            for p, row in enumerate(rows):
+                columns, values, _ = by_row(cells, row)
+                y = other[columns, 0]
+                residual = y @ x[p, 0] - values
+                assert loss[p] == pytest.approx(0.5 * residual @ residual, abs=1e-12)
+                slope = y.T @ residual
+                slope[:k] += strength * (x[p, 0, :k] - center)
+                np.testing.assert_allclose(slope[:free], 0, atol=1e-9)

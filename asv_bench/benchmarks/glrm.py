@@ -141,7 +141,7 @@ class Target:
 class ObservedCells:
     """Cost follows the observed cells: tables of very different size, each with a million."""
 
-    params = [[20_000, 1_000], [20_000, 50_000], [200_000, 1_000]]
+    params = ["20000 x 1000", "20000 x 50000", "200000 x 1000"]
     param_names = ["shape"]
     timeout = 600
     number = 1
@@ -150,8 +150,8 @@ class ObservedCells:
     warmup_time = 0
     version = "1"
 
-    def setup(self, shape: list[int]) -> None:
-        n_rows, n_cols = shape
+    def setup(self, shape: str) -> None:
+        n_rows, n_cols = map(int, shape.split(" x "))
         rng = np.random.default_rng(0)
         cells = np.unique(rng.integers(0, n_rows * n_cols, 1_000_000))
         row, col = cells // n_cols, cells % n_cols

@@ -62,16 +62,18 @@ def count_lacking(indptr, n_columns, counts):
 
 
 @kernel
-def list_lacking(indptr, indices, lacking_indptr, out):
-    """List the columns that rows lack; both lists are CSR arrays, in order of columns."""
+def list_lacking(indptr, indices, n_columns, lacking_indptr, out):
+    """List the columns that rows lack; both lists are CSR arrays, in order of columns.
+
+    ``out`` has room for one more, which is written and not counted: with a branch instead, a
+    processor would guess wrongly at every other column.
+    """
     for i in range(indptr.size - 1):
-        n, end, following = lacking_indptr[i], lacking_indptr[i + 1], 0
-        if n == end:
+        n, t, end = lacking_indptr[i], indptr[i], indptr[i + 1]
+        if n == lacking_indptr[i + 1]:
             continue
-        for t in range(indptr[i], indptr[i + 1]):
-            for j in range(following, indices[t]):
-                out[n] = j
-                n += 1
-            following = indices[t] + 1
-        for m in range(n, end):
-            out[m] = following + m - n
+        for j in range(n_columns):
+            out[n] = j
+            has = t < end and indices[min(t, end - 1)] == j
+            t += has
+            n += not has

@@ -76,10 +76,11 @@ def searched(cost: Callable[[float, float], float], values: Values, weights: Wei
     if not a.size:
         return 0.0
     a, inverse = np.unique(a, return_inverse=True)
-    w = np.bincount(inverse, w)
+    w = np.bincount(inverse, w).astype(np.float64)
     if a.size > REPRESENTATIVES:
         group = ((np.cumsum(w) - 0.5 * w) / w.sum() * REPRESENTATIVES).astype(np.intp)
-        w, sums = np.bincount(group, w), np.bincount(group, w * a)
+        sums = np.bincount(group, w * a).astype(np.float64)
+        w = np.bincount(group, w).astype(np.float64)
         a, w = sums[w > 0] / w[w > 0], w[w > 0]
 
     def total(u: float) -> float:

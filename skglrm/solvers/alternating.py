@@ -6,6 +6,7 @@ The same half-step serves both sides, and new rows: folding in is a fit whose co
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from .half_step import HalfStep, Outcome, Term, improve, is_quadratic, settle
 from .problem import Factors, Fit, Group, Part, Problem
 
 __all__ = [
-    "check_exact", "column_losses", "column_sides", "finish", "fold_in", "objective", "row_side",
-    "solve_alternating", "solve_exact", "unit_of",
+    "check_exact", "column_losses", "column_sides", "finish", "fold_in", "objective", "refold",
+    "row_side", "rows_are_closed", "solve_alternating", "solve_exact", "unit_of",
 ]  # fmt: skip
 
 SAME = 1e-7
@@ -114,20 +115,38 @@ def fold_in(
     return problem.outside(X, H).row_factors
 
 
+def rows_are_closed(problem: Problem) -> bool:
+    """Whether rows have closed solutions: quadratic losses, and squares of norms as penalties."""
+    ridges = all(part.regularizer.quadratic_strength is not None for part in problem.row_parts)
+    losses = all(is_quadratic(group.loss) for group in problem.groups)
+    return ridges and losses and problem.row_coupling is None
+
+
+def refold(problem: Problem, factors: Factors, backend: Backend) -> tuple[Factors, float]:
+    """Return factors with rows as :func:`fold_in` finds them, and the objective."""
+    nothing = np.zeros((problem.n_rows, problem.n_components), problem.dtype)
+    X, H = problem.inside(replace(factors, row_factors=nothing))
+    passed = row_side(problem, X, H).run(settle, backend)
+    total = passed.loss + passed.penalty + _column_penalty(problem, X, H)
+    return problem.outside(X, H), total + _coupled(problem, X, H)
+
+
 def objective(problem: Problem, factors: Factors, backend: Backend) -> float:
     """Return the losses and both penalties at given factors."""
     X, H = problem.inside(factors)
-    total = _coupled(problem, X, H)
-    rows, columns = (
-        row_side(problem, X, H, project=False),
-        column_sides(problem, X, H, project=False),
-    )
-    total += float(np.sum(backend.map(_loss_of_block, rows.blocks, rows)))
-    for side in (rows, *columns):
-        for part in side.parts:
-            x = side.target[part.rows].astype(np.float64)
-            total += float(side.penalties(part, x).sum())
-    return total
+    rows = row_side(problem, X, H, project=False)
+    total = float(np.sum(backend.map(_loss_of_block, rows.blocks, rows)))
+    total += _penalty(rows) + _column_penalty(problem, X, H)
+    return total + _coupled(problem, X, H)
+
+
+def _column_penalty(problem: Problem, X: Floats, H: Floats) -> float:
+    return sum(map(_penalty, column_sides(problem, X, H, project=False)))
+
+
+def _penalty(side: HalfStep) -> float:
+    parts = ((part, side.target[part.rows].astype(np.float64)) for part in side.parts)
+    return sum(float(side.penalties(part, x).sum()) for part, x in parts)
 
 
 def column_losses(problem: Problem, factors: Factors, backend: Backend) -> npt.NDArray[np.float64]:

@@ -20,8 +20,6 @@ from .._jit import read_only
 from ..backends.base import Backend
 from ..kernels.proximal import (
     add_model,
-    add_quadratic_model,
-    add_quadratic_slope,
     add_slope,
     add_value,
     add_vector_model,
@@ -36,6 +34,10 @@ from ..kernels.proximal import (
     penalise_rows,
     prox_blocks,
     prox_rows,
+)
+from ..kernels.quadratic import (
+    add_quadratic_model,
+    add_quadratic_slope,
     solve_quadratic_rows,
 )
 from ..losses import get_loss

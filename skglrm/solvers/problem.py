@@ -73,8 +73,8 @@ class Cells:
         counts = np.empty(self.n_rows, np.int64)
         count_lacking(self.arrays[0], self.n_columns, counts)
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        indices = np.empty(int(indptr[-1]), self.indices.dtype)
-        list_lacking(*self.arrays[:2], read_only(indptr), indices)
+        indices = np.empty(int(indptr[-1]) + 1, self.indices.dtype)
+        list_lacking(*self.arrays[:2], self.n_columns, read_only(indptr), indices)
         return read_only(indptr), read_only(indices)
 
     @cached_property

@@ -48,12 +48,14 @@ def make_start(
     seed: Any,
     backend: Backend,
     offset: Floats | None = None,
+    with_rows: bool = True,
 ) -> Factors:
     """Return factors to start from.
 
     ``"svd"`` means ``"kmeans++"`` if all rows are to be one-hot, and ``"nndsvd"`` if a side must
     not be negative.  ``seed`` is anything that ``numpy.random.default_rng`` takes.  ``offset``
-    holds the columns' best constants, if they are known.
+    holds the columns' best constants, if they are known.  Without ``with_rows`` row factors may be
+    zeros, where singular vectors of the columns are had for less.
 
     Raises
     ------
@@ -81,7 +83,8 @@ def make_start(
     else:
         # One BLAS thread: results do not depend on how many there are, and blocks do not quarrel.
         with one_blas_thread():
-            X, H = _singular(problem, Z, init == "nndsvd", noise, rng, backend)
+            left = with_rows or init == "nndsvd"
+            X, H = _singular(problem, Z, init == "nndsvd", noise, rng, backend, left)
     columns = np.empty(H.shape, problem.dtype)
     columns[problem.order] = H
     return Factors(X.astype(problem.dtype), columns, offset)
@@ -164,10 +167,11 @@ def _singular(
     noise: float,
     rng: np.random.Generator,
     backend: Backend,
+    left: bool,
 ) -> tuple[Doubles, Doubles]:
     n, d, k = problem.n_rows, problem.n_predictions, problem.n_components
     share = Z.values.size / (n * d) or 1.0
-    U, S, V = truncated_svd(Z, min(k, n, d), rng, backend)
+    U, S, V = truncated_svd(Z, min(k, n, d), rng, backend, left)
     S = S / share
     if nonnegative:
         U, S, V = _nonnegative(U, S, V)
@@ -194,11 +198,12 @@ def _strengths(problem: Problem) -> tuple[float, float] | None:
 
 
 def truncated_svd(
-    Z: Cells, k: int, rng: np.random.Generator, backend: Backend
+    Z: Cells, k: int, rng: np.random.Generator, backend: Backend, left: bool = True
 ) -> tuple[Doubles, Doubles, Doubles]:
     """Return U (n, k), S (k,), V (d, k) of the k largest singular values, signs fixed.
 
-    By the Gram matrix of the shorter side if that is cheap, else by subspace iteration.
+    By the Gram matrix of the shorter side if that is cheap, else by subspace iteration.  Without
+    ``left`` U may be zeros, which saves a pass over the cells.
     """
     if Z.n_columns > Z.n_rows:
         V, S, U = truncated_svd(Z.transposed, k, rng, backend)
@@ -208,7 +213,10 @@ def truncated_svd(
         G = np.zeros((d, d))
         for part in backend.map(_gram_of_rows, _runs(n), Z):
             G += part
-        _, V = scipy.linalg.eigh(G, subset_by_index=(d - width, d - 1))
+        squares, V = scipy.linalg.eigh(G, subset_by_index=(d - width, d - 1))
+        if not left:
+            V = V[:, ::-1][:, :k]
+            return np.zeros((n, k)), np.sqrt(np.maximum(squares[::-1][:k], 0)), V * _signs(V)
     else:
         V = rng.standard_normal((d, width))
         for _ in range(POWER_ITERATIONS):
@@ -218,10 +226,15 @@ def truncated_svd(
     values, R = scipy.linalg.eigh(B.T @ B)
     R, S = R[:, ::-1][:, :k], np.sqrt(np.maximum(values[::-1][:k], 0))
     V = V @ R
-    signs = np.where(V[np.abs(V).argmax(axis=0), np.arange(V.shape[1])] < 0, -1.0, 1.0)
+    signs = _signs(V)
     V *= signs
     rank = np.maximum(S, 1e-12 * max(S[0], 1e-300)) if S.size else S
     return (B @ R) * signs / rank, S, V
+
+
+def _signs(V: Doubles) -> Doubles:
+    """Signs that make the entry of largest magnitude of every column positive."""
+    return np.where(V[np.abs(V).argmax(axis=0), np.arange(V.shape[1])] < 0, -1.0, 1.0)
 
 
 def product(Z: Cells, other: Doubles, backend: Backend) -> Doubles:
