@@ -316,6 +316,12 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         engine: Any = frame
         return nw.from_dict({**pairs, "score": scores[there]}, backend=engine).to_native()
 
+    def _report(self, iteration: int, objective: float, validation: float | None = None) -> None:
+        if self.verbose:
+            held_out = "" if validation is None else f", held-out loss {validation:.6g}"
+            line = f"iteration {iteration}: objective {objective:.6g}{held_out}"
+            print(f"[{type(self).__name__}] {line}")
+
     # -------------------------------------------------------------- reading
 
     def _read(self, X: Any) -> Entries:

@@ -13,12 +13,11 @@ from ._certificate import losses_and_slopes
 from ._column_losses import in_units
 from ._columns import Columns, Null, predictor
 from ._factorizer import count_entries
-from ._ids import position_dtype
+from ._ids import extended, grown, position_dtype
 from ._observations import read_matrix
 from ._tables import as_frame
 from ._updates import moved
 from .entries import Entries
-from .fpsg import _extended, _grown
 from .regularizers import Coupling
 from .solvers.alternating import fold_in
 
@@ -75,19 +74,19 @@ def grow(model: Any, X: Any) -> None:
     n_rows, n_columns = matrix.shape
     n_known = len(model.row_factors_)
     columns, null = _grown_columns(model, matrix)
-    model.column_weights_ = _extended(model.column_weights_, n_columns, 1.0)
-    model._units = _extended(model._units, int(columns.starts[-1]), 1.0)
+    model.column_weights_ = extended(model.column_weights_, n_columns, 1.0)
+    model._units = extended(model._units, int(columns.starts[-1]), 1.0)
     k = model.n_components
-    W = _extended(model.row_factors_, n_rows, 0).astype(np.float64)
-    H = _extended(model._H, columns.starts[-1], 0).astype(np.float64)
+    W = extended(model.row_factors_, n_rows, 0).astype(np.float64)
+    H = extended(model._H, columns.starts[-1], 0).astype(np.float64)
     n_old = model.components_.shape[1]
     size = np.sqrt(np.mean(H[:n_old] ** 2)) if n_old else 1.0
     H[n_old:] = 0.1 * size * np.random.default_rng(n_old).standard_normal((len(H) - n_old, k))
     if model.offset:
-        b = _extended(model.offset_, len(H), 0).astype(np.float64)
+        b = extended(model.offset_, len(H), 0).astype(np.float64)
         b[n_old:] = null.constants[n_old:]
         H = np.column_stack([H, b])
-    counts = _extended(model._row_counts, n_rows, 0), _extended(model._column_counts, n_columns, 0)
+    counts = extended(model._row_counts, n_rows, 0), extended(model._column_counts, n_columns, 0)
     weights = model.column_weights_[matrix.indices]
     batch = _Batch(columns, matrix, weights, W, H, k)
     model._columns, model._null = columns, null
@@ -120,10 +119,10 @@ def _placed(model: Any, X: Any) -> tuple[sp.csr_array, Any, Any]:
     """The new cells in the grown matrix, and its ids."""
     n_known = len(model.row_factors_)
     if isinstance(X, Entries):
-        row_at, row_ids, n_rows = _grown(
+        row_at, row_ids, n_rows = grown(
             "row", X.matrix_shape[0], X.row_ids, model.row_ids_, n_known
         )
-        column_at, col_ids, n_columns = _grown(
+        column_at, col_ids, n_columns = grown(
             "column", X.matrix_shape[1], X.col_ids, model.col_ids_, model.n_features_in_
         )
         dtype = position_dtype((n_rows, n_columns))
@@ -170,7 +169,7 @@ def _grown_columns(model: Any, matrix: sp.csr_array) -> tuple[Columns, Null]:
     n_old = len(old.losses)
     constants = np.concatenate([null.constants, fresh.constants[old.starts[-1] :]])
     costs = np.concatenate([null.costs, fresh.costs[n_old:]])
-    counts = _extended(null.counts, matrix.shape[1], 0.0) + _counts_of(matrix)
+    counts = extended(null.counts, matrix.shape[1], 0.0) + _counts_of(matrix)
     return columns, Null(constants, costs, counts, null.overall)
 
 
@@ -250,9 +249,9 @@ def _store(model: Any, batch: _Batch, counts: Any, row_ids: Any, col_ids: Any) -
         count_entries(matrix.indices, matrix.data, matrix.shape[1]),
     ]
     model._row_counts = row_counts + added[0][0]
-    model._row_sums = _extended(model._row_sums, matrix.shape[0], 0) + added[0][1]
+    model._row_sums = extended(model._row_sums, matrix.shape[0], 0) + added[0][1]
     model._column_counts = column_counts + added[1][0]
-    model._column_sums = _extended(model._column_sums, matrix.shape[1], 0) + added[1][1]
+    model._column_sums = extended(model._column_sums, matrix.shape[1], 0) + added[1][1]
     model.baseline_ = float(model._row_sums.sum() / max(1, model._row_counts.sum()))
     model.row_factors_ = batch.W.astype(dtype)
     H = np.ascontiguousarray(batch.H[:, : batch.k], dtype)

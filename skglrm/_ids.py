@@ -135,3 +135,33 @@ def with_new(known: Array, ids: Array) -> Array:
 def position_dtype(matrix_shape: tuple[int, int]) -> type[np.signedinteger[Any]]:
     """Type of positions in a matrix of this shape."""
     return np.int32 if max(matrix_shape) <= np.iinfo(np.int32).max else np.int64
+
+
+def extended(array: Array, n: int, fill: float) -> Array:
+    """Return a C-contiguous copy with n rows, the new ones filled."""
+    longer = np.full((n, *array.shape[1:]), fill, array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+def grown(
+    side: str,
+    n: int,
+    ids: Array | None,
+    known_ids: Array | None,
+    n_known: int,
+) -> tuple[Array, Array | None, int]:
+    """Return where rows (or columns) of a batch go, the ids of all then, and their number."""
+    if (ids is None) != (known_ids is None):
+        given, fitted = ("no ids", "ids") if ids is None else ("ids", "positions")
+        raise ValueError(
+            f"The entries have {given} for their {side}s, but the model was fitted on {fitted}. "
+            "Build both with Entries.from_frame, or both with Entries(row, col, value)."
+        )
+    if ids is None or known_ids is None:
+        return np.arange(n), None, max(n, n_known)
+    at = codes_of(ids, known_ids)
+    new = np.flatnonzero(at < 0)
+    at = at.astype(np.int64)
+    at[new] = n_known + np.arange(new.size)
+    return at, with_new(known_ids, ids), n_known + new.size

@@ -14,11 +14,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from ._factorizer import Floats, count_entries
-from ._ids import position_dtype
+from ._ids import grown, position_dtype
 from ._interactions import Growing, History, canonical, csr_of, read_interactions
 from .backends import ThreadsBackend
 from .entries import Entries
-from .fpsg import _grown
 from .solvers.implicit import eigenbasis, gram
 
 __all__ = ["updated"]
@@ -82,7 +81,7 @@ def _placed(model: Any, X: Entries) -> tuple[Entries, int, int, Any, Any]:
         elif ids is not None and ids is known:
             sides.append((positions, ids, n_known))
         else:
-            at, all_ids, n_all = _grown(side, n, ids, known, n_known)
+            at, all_ids, n_all = grown(side, n, ids, known, n_known)
             sides.append((at[positions], all_ids, n_all))
     (row, row_ids, n_rows), (col, col_ids, n_columns) = sides
     dtype = position_dtype((n_rows, n_columns))

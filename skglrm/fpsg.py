@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._factorizer import Factorizer, Floats, count_entries, position_of
 from ._held_out import drawn_cells, hidden_cells
-from ._ids import codes_of, position_dtype, with_new
+from ._ids import extended, grown, position_dtype
 from ._jit import read_only
 from ._observations import read_input, read_matrix, unchanged_on_error
 from ._parameters import check_choice, check_flag, check_integer, check_real
@@ -495,21 +495,16 @@ class FPSGFactorizer(Factorizer):
                 )
         return n_bands, n_threads
 
-    def _report(self, epoch: int, objective: float, validation: float | None) -> None:
-        if self.verbose:
-            held_out = "" if validation is None else f", held-out loss {validation:.6g}"
-            print(f"[{type(self).__name__}] iteration {epoch}: objective {objective:.6g}{held_out}")
-
     # -------------------------------------------------------------- updates
 
     def _update(self, X: Any) -> None:
         """Visit new entries once, from where the known rows and columns stand."""
         n_known = len(self.row_factors_)
         if isinstance(X, Entries):
-            row_at, row_ids, n_rows = _grown(
+            row_at, row_ids, n_rows = grown(
                 "row", X.matrix_shape[0], X.row_ids, self.row_ids_, n_known
             )
-            column_at, col_ids, n_columns = _grown(
+            column_at, col_ids, n_columns = grown(
                 "column", X.matrix_shape[1], X.col_ids, self.col_ids_, self.n_features_in_
             )
             dtype = position_dtype((n_rows, n_columns))
@@ -526,14 +521,14 @@ class FPSGFactorizer(Factorizer):
             row, col = X.row + n_known, X.col
         value = X.value.astype(self.components_.dtype, copy=False)
 
-        W = _extended(self.row_factors_, n_rows, 0)
-        H = _extended(self.components_.T, n_columns, 0)
-        row_steps = _extended(self._row_accumulators, n_rows, 1)
-        column_steps = _extended(self._column_accumulators, n_columns, 1)
+        W = extended(self.row_factors_, n_rows, 0)
+        H = extended(self.components_.T, n_columns, 0)
+        row_steps = extended(self._row_accumulators, n_rows, 1)
+        column_steps = extended(self._column_accumulators, n_columns, 1)
         row_counts, row_sums = count_entries(row, value, n_rows)
         column_counts, column_sums = count_entries(col, value, n_columns)
-        old_row_counts = _extended(self._row_counts, n_rows, 0)
-        old_column_counts = _extended(self._column_counts, n_columns, 0)
+        old_row_counts = extended(self._row_counts, n_rows, 0)
+        old_column_counts = extended(self._column_counts, n_columns, 0)
 
         if value.size:
             self._start_new(W, H, row, col, value, old_row_counts, old_column_counts)
@@ -561,9 +556,9 @@ class FPSGFactorizer(Factorizer):
             self.best_iter_ = self.n_iter_
 
         self._row_counts = old_row_counts + row_counts
-        self._row_sums = _extended(self._row_sums, n_rows, 0) + row_sums
+        self._row_sums = extended(self._row_sums, n_rows, 0) + row_sums
         self._column_counts = old_column_counts + column_counts
-        self._column_sums = _extended(self._column_sums, n_columns, 0) + column_sums
+        self._column_sums = extended(self._column_sums, n_columns, 0) + column_sums
         self.baseline_ = float(self._row_sums.sum() / self._row_counts.sum())
         if n_columns != self.n_features_in_:
             self.n_features_in_ = n_columns
@@ -656,13 +651,6 @@ def _random_factors(
     return factors
 
 
-def _extended(array: npt.NDArray[Any], n: int, fill: float) -> npt.NDArray[Any]:
-    """Return a C-contiguous copy with n rows, the new ones filled."""
-    longer = np.full((n, *array.shape[1:]), fill, array.dtype)
-    longer[: len(array)] = array
-    return longer
-
-
 def _ranks(ids: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int32]:
     """Map each of ``ids`` to its place among them."""
     ranks = np.zeros(n, np.int32)
@@ -674,26 +662,3 @@ def _kept(matrix: sp.csr_array, keep: npt.NDArray[np.bool_]) -> sp.csr_array:
     """Return the matrix with some of its stored entries only."""
     indptr = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr].astype(matrix.indptr.dtype)
     return sp.csr_array((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)
-
-
-def _grown(
-    side: str,
-    n: int,
-    ids: npt.NDArray[Any] | None,
-    known_ids: npt.NDArray[Any] | None,
-    n_known: int,
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, int]:
-    """Return where rows (or columns) of a batch go, the ids of all then, and their number."""
-    if (ids is None) != (known_ids is None):
-        given, fitted = ("no ids", "ids") if ids is None else ("ids", "positions")
-        raise ValueError(
-            f"The entries have {given} for their {side}s, but the model was fitted on {fitted}. "
-            "Build both with Entries.from_frame, or both with Entries(row, col, value)."
-        )
-    if ids is None or known_ids is None:
-        return np.arange(n), None, max(n, n_known)
-    at = codes_of(ids, known_ids)
-    new = np.flatnonzero(at < 0)
-    at = at.astype(np.int64)
-    at[new] = n_known + np.arange(new.size)
-    return at, with_new(known_ids, ids), n_known + new.size

@@ -26,7 +26,6 @@ from ._tables import Table, as_frame
 from ._weights import weighted_cells
 from .backends import effective_threads, get_backend
 from .entries import Entries
-from .fpsg import FPSGFactorizer
 from .losses import get_loss
 from .regularizers import get_regularizer
 from .solvers.alternating import fold_in, refold, rows_are_closed, solve_alternating, solve_exact
@@ -380,9 +379,6 @@ class GLRM(TableModel):
                 stacklevel=4,
             )
         return found
-
-    def _report(self, n_iter: int, objective: float) -> None:
-        FPSGFactorizer._report(self, n_iter, objective, None)
 
     def _start(self, problem: Problem, backend: Any) -> Factors:
         rng = check_random_state(self.random_state)

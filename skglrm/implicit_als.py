@@ -21,7 +21,6 @@ from ._parameters import check_choice, check_integer, check_real
 from ._ranking import best_columns
 from .backends import effective_threads, get_backend
 from .entries import Entries
-from .fpsg import FPSGFactorizer
 from .metrics import ndcg_at_k
 from .solvers.implicit import (
     ImplicitALSSolver,
@@ -345,11 +344,6 @@ class ImplicitALS(Factorizer):
                 UserWarning,
                 stacklevel=4,
             )
-
-    def _report(self, iteration: int, objective: float) -> None:
-        FPSGFactorizer._report(self, iteration, objective, None)
-
-    # -------------------------------------------------------------- folding in
 
     def _fold_in(self, matrix: sp.csr_array) -> Floats:
         return self._solve_exactly(
