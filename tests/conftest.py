@@ -30,7 +30,8 @@ def _cache_directory() -> Path:
     except OSError:
         home = Path(tempfile.gettempdir())
     caches = home / "skglrm-tests"
-    mine = caches / _digest_of_package()
+    # Numba's cache has no lock, so tests that run side by side do not share one.
+    mine = caches / (_digest_of_package() + os.environ.get("PYTEST_XDIST_WORKER", ""))
     mine.mkdir(parents=True, exist_ok=True)
     os.utime(mine)
     for other in caches.iterdir():
@@ -39,9 +40,10 @@ def _cache_directory() -> Path:
     return mine
 
 
-# Before anything imports numba, which reads it once.
-if "NUMBA_CACHE_DIR" not in os.environ:
-    os.environ["NUMBA_CACHE_DIR"] = str(_cache_directory())
+# Before anything imports numba, which reads it once.  A worker inherits the choice of the process that
+# started it, which is not one of the user's.
+if os.environ.get("NUMBA_CACHE_DIR") in (None, os.environ.get("SKGLRM_TEST_CACHE")):
+    os.environ["NUMBA_CACHE_DIR"] = os.environ["SKGLRM_TEST_CACHE"] = str(_cache_directory())
 
 
 @pytest.fixture(scope="session")

@@ -242,7 +242,9 @@ def test_rotating_a_row_does_not_depend_on_its_neighbours():
 
 
 @pytest.mark.skipif(not hasattr(solve_rows, "py_func"), reason="kernels are Python here")
-@pytest.mark.parametrize("kernel", [solve_rows_cg, solve_rows_subspace, solve_rows], ids=str)
+@pytest.mark.parametrize(
+    "kernel", [solve_rows_cg, solve_rows_subspace, solve_rows], ids=["cg", "subspace", "exact"]
+)
 def test_compiled_kernels_do_what_their_python_does(kernel, monkeypatch):
     D, Y, spectrum = problem(5, 20, 9)
     extra = {solve_rows_cg: (2, 0.0), solve_rows_subspace: (4,), solve_rows: (3, 0)}[kernel]

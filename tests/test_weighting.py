@@ -48,7 +48,7 @@ def counts():
 @pytest.mark.parametrize(
     ("transformer", "by_hand"),
     list(zip(TRANSFORMERS, [log_by_hand, tfidf_by_hand, bm25_by_hand], strict=True)),
-    ids=str,
+    ids=["log", "tfidf", "bm25"],
 )
 def test_weights_are_those_of_the_formula(transformer, by_hand, counts):
     expected = [[by_hand(counts, i, j) if counts[i, j] else 0 for j in range(7)] for i in range(12)]
