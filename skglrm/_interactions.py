@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from ._observations import read_input
+from ._simd import aligned_zeros
 from .entries import Entries
 
 __all__ = ["Growing", "History", "canonical", "csr_of", "read_interactions"]
@@ -82,7 +83,7 @@ class Growing:
     @classmethod
     def empty(cls, n: int, *width: int, dtype: Any) -> Growing:
         """Rows without content, and untouched memory for half as many to come."""
-        memory = np.empty((n + n // 2 + 16, *width), dtype)
+        memory = aligned_zeros((n + n // 2 + 16, *width), dtype)  # of the system: not touched yet
         new = cls(memory[:n])
         new._memory = memory
         return new

@@ -27,7 +27,6 @@ from .solvers.implicit import (
     Model,
     Side,
     SingularRowError,
-    draw_factors,
     in_basis,
     singular,
     solve_side,
@@ -82,7 +81,8 @@ class ImplicitALS(Factorizer):
     n_jobs : int, default=None
         Number of threads; ``None`` means 1, -1 all processors.  Results do not depend on it.
     random_state : int, RandomState instance, Generator or None, default=None
-        Seed of the first row factors.
+        Seed of the start: of a random sketch of the singular vectors of the data, or of random row
+        factors where the data have fewer than 6 k rows or columns.
     verbose : int, default=0
         Print a line after every iteration if positive.
 
@@ -132,7 +132,7 @@ class ImplicitALS(Factorizer):
     >>> clicks = np.array([[1, 2, 0, 0], [3, 1, 1, 0], [0, 0, 1, 4], [0, 0, 0, 1]])
     >>> model = ImplicitALS(2, random_state=0).fit(clicks)
     >>> model.recommend(clicks, n=1, return_scores=False).ravel()
-    array([2, 3, 1, 2])
+    array([2, 3, 0, 2])
     """
 
     unstored = "missing"
@@ -292,13 +292,11 @@ class ImplicitALS(Factorizer):
     def _fit_entries(self, entries: Entries) -> None:
         matrix, k = csr_of(entries), int(self.n_components)
         rows, columns = (Growing.empty(n, k, dtype=matrix.dtype) for n in matrix.shape)
-        columns.array[:] = 0
         solver = ImplicitALSSolver(
             self._model(), self.solver, int(self.max_iter), float(self.tol), self._report
         )
         with get_backend(self.backend, effective_threads(self.n_jobs)) as backend:
-            draw_factors(rows.array, self._seed(), backend)
-            solution = solver.solve(matrix, rows.array, columns.array, backend)
+            solution = solver.solve(matrix, rows.array, columns.array, backend, self._seed())
         self.loss_curve_, self.solver_ = solution.loss_curve, solution.solvers
         self.n_iter_ = len(solution.loss_curve)
         self._history = History(matrix)

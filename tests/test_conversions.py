@@ -216,6 +216,7 @@ def test_conversions_do_not_change_the_data():
 # ------------------------------------------------------------------ against the libraries
 
 
+@pytest.mark.filterwarnings("ignore:OpenBLAS is configured")
 def test_implicit_itself_agrees():
     als = pytest.importorskip("implicit.als")
     X, params = cv.to_implicit(data(dislikes=True), model())
