@@ -154,7 +154,7 @@ results = pd.DataFrame(
         "mean or mode": errors(mean_or_mode()),
         "KNNImputer": errors(by_imputer(KNNImputer())),
         "IterativeImputer": errors(
-            by_imputer(IterativeImputer(max_iter=100, tol=1e-2, random_state=0))
+            by_imputer(IterativeImputer(max_iter=30, tol=0.1, random_state=0))
         ),
         "GLRM": errors(filled),
     }

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from ._columns import Columns, described, extremes_of, name_of
+from ._columns import GAP, Columns, described, extremes_of, name_of
 from ._tables import Table
 from .domains import Boolean, Categorical, Count, Domain, Ordinal, Real
 from .losses import (
@@ -42,9 +42,6 @@ BY_LEVELS: dict[str, Any] = {
     "ordistic": lambda low, high: Ordistic(high + 1),
 }
 """Losses whose fields are the lowest and the highest level of the column."""
-
-GAP = 1e-3
-"""Least difference between neighbouring thresholds of ordinal columns."""
 
 BY_TYPE: dict[str, dict[str, Any]] = {
     "auto": {
@@ -170,7 +167,7 @@ def with_thresholds(regularizer: Any, columns: Columns, names: Any, offset: bool
 
     Returns ``regularizer``, one or a list, as it is if there are none.
     """
-    needy = {g.loss: _threshold_rule(g.loss) for g in columns.groups if g.is_vector}
+    needy = {group.loss: group.order for group in columns.groups}
     if not any(needy.values()) or isinstance(regularizer, Coupling):
         return regularizer
     n = len(columns.losses)
@@ -187,14 +184,6 @@ def with_thresholds(regularizer: Any, columns: Columns, names: Any, offset: bool
             )
         out[j] = Tied(out[j], GAP, rule == "negative")
     return out
-
-
-def _threshold_rule(loss: Any) -> str | None:
-    """What predictions must be for a finite loss: "decreasing", and "negative", or anything."""
-    if loss.finite:
-        return None
-    positive = np.linspace(2.0, 1.0, int(loss.embedding_dim))
-    return "decreasing" if np.isfinite(loss.value(positive, 0.0)) else "negative"
 
 
 def resolve_regularizers(name: str, given: Any, n: int, names: Any, get: Any) -> Any:

@@ -17,9 +17,21 @@ from .kernels.pointwise import cell_costs, cell_slopes, vector_cell_costs, vecto
 from .kernels.predictions import predict_cells
 from .losses import Loss, Quadratic
 
-__all__ = ["Columns", "Group", "Null", "described", "extremes_of", "name_of", "predictor"]
+__all__ = [
+    "GAP",
+    "Columns",
+    "Group",
+    "Null",
+    "described",
+    "extremes_of",
+    "name_of",
+    "predictor",
+]
 
 Floats = npt.NDArray[np.floating]
+
+GAP = 1e-3
+"""Least difference between neighbouring thresholds of ordinal columns."""
 
 EXACT_UNITS = 64
 """With more columns than this, units are rounded to powers of two."""
@@ -39,9 +51,23 @@ class Group:
         """Whether a cell has a vector of predictions."""
         return not isinstance(self.loss, Loss)
 
+    @cached_property
+    def order(self) -> str | None:
+        """What predictions must be for a finite loss: "decreasing", and "negative", or anything."""
+        if not self.is_vector or self.loss.finite:
+            return None
+        positive = np.linspace(2.0, 1.0, int(self.loss.embedding_dim))
+        return "decreasing" if np.isfinite(self.loss.value(positive, 0.0)) else "negative"
+
     def shaped(self, predictions: Floats) -> Floats:
-        """Predictions (..., d) as the loss wants them: without the last axis if it is scalar."""
-        return predictions if self.is_vector else predictions[..., 0]
+        """Predictions (..., d) as the loss wants them: without the last axis if it is scalar.
+
+        A row is fitted to observed cells only, so its predictions of others may have no finite
+        loss.  They are lowered as little as gives them one.
+        """
+        if not self.is_vector:
+            return predictions[..., 0]
+        return predictions if self.order is None else _lowered(predictions, self.order)
 
     def costs(self, predictions: Floats, observed: Floats) -> npt.NDArray[np.float64]:
         """Loss of each cell, from predictions (n_cells, d) and observations (n_cells,)."""
@@ -281,6 +307,15 @@ def _means_and_half_variances(
     variance = means((matrix.data - mean[j]) ** 2)
     variance[variance <= 1e-24 * mean * mean] = 0.0  # rounding errors
     return mean, 0.5 * variance
+
+
+def _lowered(predictions: Floats, order: str) -> npt.NDArray[np.float64]:
+    """Return the largest predictions ≤ those given that decrease by GAP, from -GAP if negative."""
+    drop = GAP * np.arange(1, predictions.shape[-1] + 1)
+    raised = predictions + drop  # float64: float32 may be too coarse for the gap
+    if order == "negative":
+        raised = np.minimum(raised, 0.0)
+    return np.minimum.accumulate(raised, axis=-1) - drop
 
 
 def predictor(rows: npt.NDArray[Any], W: Floats, H: Floats, b: Floats | None) -> Any:

@@ -197,7 +197,9 @@ class TableModel(Factorizer):
         """Return D² = 1 − loss / loss of the best constants, on cells that were not fitted on.
 
         The losses of a column are divided by its generalised variance, the mean loss of its best
-        constant in ``fit``, so that columns of any unit and type count alike.
+        constant in ``fit``, so that columns of any unit and type count alike.  Predictions for
+        which the loss of a likelihood of ordered levels would be infinite are first lowered as
+        little as makes it finite; so they are wherever cells are predicted.
 
         Parameters
         ----------

@@ -28,7 +28,14 @@ from .backends import effective_threads, get_backend
 from .entries import Entries
 from .losses import get_loss
 from .regularizers import get_regularizer
-from .solvers.alternating import fold_in, refold, rows_are_closed, solve_alternating, solve_exact
+from .solvers.alternating import (
+    fold_in,
+    refold,
+    rows_are_closed,
+    solve_alternating,
+    solve_exact,
+    turned,
+)
 from .solvers.problem import Factors, Fit, Problem
 from .solvers.start import INITS, make_start
 
@@ -406,7 +413,7 @@ class GLRM(TableModel):
         units = self._units[:, None]
         H = principal_axes(factors.row_factors, factors.column_factors / units, row, column)
         H = (H * units).astype(factors.column_factors.dtype)
-        return Factors(factors.row_factors, H, factors.offset)
+        return turned(factors, H)
 
     # -------------------------------------------------------------- tools
 

@@ -3,9 +3,19 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.svm import LinearSVC
 
 from skglrm.backends import ThreadsBackend
-from skglrm.losses import Absolute, Huber, Logistic, Multinomial, Poisson, Quadratic
+from skglrm.losses import (
+    Absolute,
+    Hinge,
+    Huber,
+    Logistic,
+    Multinomial,
+    OneVsAll,
+    Poisson,
+    Quadratic,
+)
 from skglrm.regularizers import L1, L2, NonNegative, Simplex, UnitOneSparse, Zero
 from skglrm.solvers.alternating import (
     column_losses,
@@ -13,6 +23,7 @@ from skglrm.solvers.alternating import (
     objective,
     solve_alternating,
     solve_exact,
+    turned,
 )
 from skglrm.solvers.problem import Factors, Problem
 from skglrm.solvers.start import make_start
@@ -308,6 +319,33 @@ def test_a_row_folded_in_is_the_best_one(backend):
         for size in (1e-3, 1e-2, 0.1):
             near = Factors(W + size * rng.normal(size=W.shape), H)
             assert objective(problem, near, backend) > best
+
+
+def test_rows_of_hinges_are_support_vector_machines(backend):
+    levels, strength = 3, 0.2
+    A = np.random.default_rng(0).integers(0, levels, (10, N_COLUMNS)).astype(float)
+    matrix = sp.csr_array((A.ravel(), np.indices(A.shape).reshape(2, -1)), shape=A.shape)
+    problem = problem_of(matrix, OneVsAll(levels, Hinge()), L2(strength))
+    H = np.random.default_rng(1).normal(size=(problem.n_predictions, K))
+    W = fold_in(problem, H, None, backend)
+    best = 0.0
+    for row in A:
+        sign = np.where(row[:, None] == np.arange(levels), 1, -1).ravel()
+        machine = LinearSVC(
+            C=1 / strength, loss="hinge", fit_intercept=False, tol=1e-9, max_iter=1_000_000
+        )
+        w = machine.fit(H, sign).coef_[0]
+        best += np.maximum(1 - sign * (H @ w), 0).sum() + 0.5 * strength * w @ w
+    column_penalty = 0.5 * strength * (H**2).sum()
+    found = objective(problem, Factors(W, H), backend) - column_penalty
+    assert found == pytest.approx(best, rel=1e-4)
+
+
+def test_turned_factors_have_the_same_products():
+    rng = np.random.default_rng(0)
+    X, H, turn = rng.normal(size=(8, K)), rng.normal(size=(6, K)), rng.normal(size=(K, K))
+    new = turned(Factors(X, H), H @ turn)
+    np.testing.assert_allclose(new.row_factors @ new.column_factors.T, X @ H.T)
 
 
 # ------------------------------------------------------------------ refusals

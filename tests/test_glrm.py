@@ -8,9 +8,21 @@ import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError, UndefinedMetricWarning
 
+from skglrm._columns import Columns, Group
+from skglrm._sampling import draw_cells
 from skglrm.entries import Entries
 from skglrm.glrm import GLRM
-from skglrm.losses import Absolute, Huber, Logistic, Multinomial, Quadratic
+from skglrm.losses import (
+    Absolute,
+    CumulativeLogit,
+    Huber,
+    Logistic,
+    Multinomial,
+    MultinomialOrdinal,
+    Periodic,
+    Poisson,
+    Quadratic,
+)
 from skglrm.regularizers import L1, L2, Fixed, GraphLaplacian, NonNegative, Zero
 
 
@@ -243,6 +255,22 @@ def test_score_of_entries_is_one_less_the_ratio_of_losses(X):
     assert model.score(test) == pytest.approx(1 - cost / null)
 
 
+@pytest.mark.parametrize("loss", [MultinomialOrdinal(4), CumulativeLogit(4)], ids=repr)
+def test_predictions_that_no_level_could_have_are_lowered_as_little_as_helps(loss):
+    group = Group(loss, loss.domain, np.arange(1), np.arange(3)[None])
+    u = np.random.default_rng(0).normal(size=(40, 3))
+    lowered = group.shaped(u)
+    assert (lowered <= u + 1e-12).all()
+    costs = [[loss.value(row, float(a)) for a in range(4)] for row in lowered]
+    assert np.isfinite(costs).all()
+    np.testing.assert_allclose(group.shaped(lowered), lowered, atol=1e-12)
+    inside = np.array([[-0.5, -1.5, -2.0]])
+    np.testing.assert_allclose(group.shaped(inside), inside, atol=1e-12)
+    highest = group.shaped(np.array([[2.0, 1.0, -3.0]]))[0]
+    expected = [-0.001, -0.002, -3.0] if isinstance(loss, MultinomialOrdinal) else [2, 1, -3]
+    np.testing.assert_allclose(highest, expected, atol=1e-12)
+
+
 def test_score_prefers_the_true_rank(X):
     scores = [GLRM(k, offset=True, regularization=0.02, tol=1e-3).fit(X).score(X) for k in (1, 2)]
     assert scores[0] < scores[1] <= 1
@@ -408,13 +436,11 @@ def test_draws_scatter_as_the_data_do(model, X, truth):
 
 
 def test_counts_and_angles_are_drawn_from_their_laws():
-    from skglrm.losses import Periodic, Poisson
-
-    rng = np.random.default_rng(0)
-    X = np.column_stack([rng.poisson(4.0, 500), rng.vonmises(1.0, 1.0, 500) % (2 * np.pi)])
-    model = GLRM(1, loss=[Poisson(), Periodic(2 * np.pi)], offset=True, regularization=1e4)
-    model.set_params(max_iter=3, tol=0).fit(X)
-    drawn = model.sample(X, random_state=0, missing_only=False)
+    losses = Poisson(), Periodic(2 * np.pi)
+    columns = Columns(losses, tuple(loss.domain for loss in losses), np.zeros(2, bool))
+    U = np.tile([np.log(4.0), 1.0], (500, 1))
+    observed = Entries([0], [0], [4.0], shape=U.shape)
+    drawn = draw_cells(columns, np.ones(2), U, observed, np.random.default_rng(0))
     assert drawn[:, 0].mean() == pytest.approx(4, abs=0.4)
     assert drawn[:, 0].var() == pytest.approx(4, abs=1)
     turned = np.exp(1j * drawn[:, 1]).mean()

@@ -7,8 +7,16 @@ from scipy.optimize import approx_fprime
 from skglrm._jit import read_only
 from skglrm.kernels import cells as cell_kernels
 from skglrm.kernels.proximal import (
+    AS_IT_IS,
+    BOUNDED,
+    BY_DIFFERENCES,
+    IS_ABOVE,
+    IS_LEVEL,
+    SOFTMAX,
     _add_products,
+    _bend,
     _secant,
+    _slopes,
     add_model,
     add_slope,
     add_value,
@@ -21,7 +29,15 @@ from skglrm.kernels.proximal import (
     move_model,
 )
 from skglrm.kernels.quadratic import add_quadratic_model, add_quadratic_slope, solve_quadratic_rows
-from skglrm.losses import Absolute, Huber, Multinomial
+from skglrm.losses import (
+    Absolute,
+    BiggerVsSmaller,
+    CumulativeLogit,
+    Huber,
+    Logistic,
+    Multinomial,
+    OneVsAll,
+)
 from skglrm.regularizers import L1, L2, NonNegative, Sum
 from skglrm.solvers.problem import Cells
 
@@ -64,14 +80,14 @@ def by_row(cells, row):
 
 
 def zeros(n, d=1):
-    return np.zeros(n), np.zeros((n, d, K)), np.zeros((n, K, K))
+    return np.zeros(n), np.zeros((n, d, K)), np.zeros((n, d, K, K))
 
 
 def test_the_model_has_the_value_slope_and_curvature_of_the_loss(cells, other, rows, rng):
     loss, x = Huber(0.5), rng.normal(size=(rows.size, 1, K))
     F, G, A = zeros(rows.size)
-    radius = np.ones(rows.size)
-    add_model(loss, *cells, other, rows, read_only(x), 1.0, True, radius, F, G, A)
+    none = np.zeros(rows.size)
+    add_model(loss, AS_IT_IS, *cells, other, rows, read_only(x), 1.0, True, 9.0, none, F, G, A)
     for p, row in enumerate(rows):
         columns, values, w = by_row(cells, row)
         Y = other[columns, 0]
@@ -81,17 +97,18 @@ def test_the_model_has_the_value_slope_and_curvature_of_the_loss(cells, other, r
 
         assert F[p] == pytest.approx(naive(x[p, 0]))
         np.testing.assert_allclose(G[p, 0], approx_fprime(x[p, 0], naive), atol=1e-6)
-        np.testing.assert_allclose(A[p], (Y * w[:, None]).T @ Y, atol=1e-12)
+        np.testing.assert_allclose(A[p, 0], (Y * w[:, None]).T @ Y, atol=1e-12)
 
 
 def test_value_slope_and_model_agree(cells, other, rows, rng):
     loss, x = Huber(0.5), read_only(rng.normal(size=(rows.size, 1, K)))
     F, G, A = zeros(rows.size)
-    add_model(loss, *cells, other, rows, x, 1.0, True, np.ones(rows.size), F, G, A)
+    none = np.zeros(rows.size)
+    add_model(loss, AS_IT_IS, *cells, other, rows, x, 1.0, True, 9.0, none, F, G, A)
     F2, G2, _ = zeros(rows.size)
-    add_slope(loss, *cells, other, rows, x, F2, G2)
+    add_slope(loss, AS_IT_IS, *cells, other, rows, x, F2, G2)
     F3 = np.zeros(rows.size)
-    add_value(loss, *cells, other, rows, x, F3)
+    add_value(loss, AS_IT_IS, *cells, other, rows, x, F3)
     np.testing.assert_allclose(F2, F)
     np.testing.assert_allclose(F3, F)
     np.testing.assert_allclose(G2, G)
@@ -100,17 +117,84 @@ def test_value_slope_and_model_agree(cells, other, rows, rng):
 def test_a_model_in_windows_sees_the_kink(cells, other, rows, rng):
     x = read_only(rng.normal(size=(rows.size, 1, K)))
     F, G, A = zeros(rows.size)
-    add_model(Absolute(), *cells, other, rows, x, -1.0, False, np.full(rows.size, 0.5), F, G, A)
+    how = (np.inf, False, 9.0, np.full(rows.size, 0.5))
+    add_model(Absolute(), AS_IT_IS, *cells, other, rows, x, *how, F, G, A)
     for p, row in enumerate(rows):
         columns, values, w = by_row(cells, row)
         Y = other[columns, 0]
         away = Y @ x[p, 0] - values
         slope = w * np.clip(away / 0.5, -1, 1)
         np.testing.assert_allclose(G[p, 0], slope @ Y, atol=1e-12)
-        h = [c * _secant(Absolute(), d, 0.0, 0.5, False) for c, d in zip(w, away, strict=True)]
-        np.testing.assert_allclose(A[p], (Y * np.array(h)[:, None]).T @ Y, atol=1e-12)
-    assert _secant(Absolute(), 0.3, 0.0, 0.5, False) == pytest.approx(2.0)
-    assert 0 < _secant(Absolute(), 3.0, 0.0, 0.5, False) < 2.0
+        h = [c * _secant(Absolute(), d, 0.0, 0.5) for c, d in zip(w, away, strict=True)]
+        np.testing.assert_allclose(A[p, 0], (Y * np.array(h)[:, None]).T @ Y, atol=1e-12)
+    assert _secant(Absolute(), 0.3, 0.0, 0.5) == pytest.approx(2.0)
+    assert 0 < _secant(Absolute(), 3.0, 0.0, 0.5) < 2.0
+    assert _slopes(Absolute(), 1e3, 0.0, 0.5, np.inf, False, 10.0) == (1.0, pytest.approx(0.1))
+
+
+def hessian(loss, u, a):
+    """By central differences of the slope."""
+    d, columns = u.size, []
+    for c in range(d):
+        ends = np.empty((2, d))
+        for side, sign in enumerate((1, -1)):
+            loss.gradient(u + sign * 1e-5 * np.eye(d)[c], a, ends[side])
+        columns.append((ends[0] - ends[1]) / 2e-5)
+    return np.array(columns)
+
+
+@pytest.mark.parametrize(
+    "loss, how", [(Multinomial(3), SOFTMAX), (CumulativeLogit(4), BY_DIFFERENCES)]
+)
+def test_hessians_of_losses_of_several_predictions(loss, how):
+    u, s, B = np.array([0.7, 0.2, -0.6]), np.empty(3), np.empty((3, 3))
+    for a in range(3):
+        loss.gradient(u, float(a), s)
+        _bend(loss, u, float(a), s, how, 0.0, False, B)
+        expected = hessian(loss, u, float(a))
+        np.testing.assert_allclose(B, expected, atol=1e-4)
+        _bend(loss, u, float(a), s, how, 0.0, True, B)
+        assert (B == np.diag(np.diag(B))).all()
+        if how == BY_DIFFERENCES:
+            assert np.linalg.eigvalsh(B - expected).min() > -1e-3
+
+
+def test_the_curvature_of_a_smooth_loss_is_that_where_it_is():
+    for u in (-1.0, 0.2, 2.0):
+        slope, h = _slopes(Logistic(), u, 1.0, 3e-4, 0.25, True, 9.0)
+        share = 1 / (1 + np.exp(u))
+        assert slope == pytest.approx(-share)
+        assert h == pytest.approx(share * (1 - share), rel=1e-3)
+    # Far on the wrong side it is flat, but a step is not to go on for ever.
+    assert _slopes(Logistic(), -30.0, 1.0, 3e-4, 0.25, True, 9.0)[1] == pytest.approx(1 / 9)
+
+
+@pytest.mark.parametrize("side", ["rows", "columns"])
+@pytest.mark.parametrize(
+    "loss, reading",
+    [(OneVsAll(3, Logistic()), IS_LEVEL), (BiggerVsSmaller(4, Logistic()), IS_ABOVE)],
+)
+def test_sums_of_boolean_losses_are_taken_apart(cells, rows, side, loss, reading, rng):
+    d = 3
+    mine, theirs = (1, d) if side == "rows" else (d, 1)
+    codes = read_only(rng.integers(0, loss.n_levels, cells[2].size).astype(float))
+    cells = (*cells[:2], codes, cells[3])
+    other = read_only(rng.normal(size=(N_COLUMNS, theirs, K)))
+    x = read_only(rng.normal(size=(rows.size, mine, K)))
+    F, G, A = zeros(rows.size, mine)
+    how = (0.25, True, 9.0, np.full(rows.size, 1e-4))
+    add_model(Logistic(), reading, *cells, other, rows, x, *how, F, G, A)
+    F2, G2, A2 = zeros(rows.size, mine)
+    add_vector_model(loss, d, *cells, other, rows, x, BY_DIFFERENCES, 0.0, F2, G2, A2)
+    F3 = np.zeros(rows.size)
+    add_value(Logistic(), reading, *cells, other, rows, x, F3)
+    F4, G4, _ = zeros(rows.size, mine)
+    add_slope(Logistic(), reading, *cells, other, rows, x, F4, G4)
+    for found in (F, F3, F4):
+        np.testing.assert_allclose(found, F2)
+    for found in (G, G4):
+        np.testing.assert_allclose(found, G2, atol=1e-12)
+    np.testing.assert_allclose(A, A2, atol=1e-3)
 
 
 def padded(other):
@@ -134,13 +218,13 @@ def quadratic_models(cells, other):
 def test_the_quadratic_model_is_the_normal_equations(cells, other, rows):
     for build, arguments in quadratic_models(cells, other):
         F, G, A = zeros(rows.size)
-        build(*arguments, rows, F, G, A)
+        build(*arguments, rows, F, G, A[:, 0])
         for p, row in enumerate(rows):
             columns, values, w = by_row(cells, row)
             Y = other[columns, 0]
             assert F[p] == pytest.approx(0.5 * w @ values**2)
             np.testing.assert_allclose(G[p, 0], -(w * values) @ Y, atol=1e-12)
-            np.testing.assert_allclose(A[p], (Y * w[:, None]).T @ Y, atol=1e-12)
+            np.testing.assert_allclose(A[p, 0], (Y * w[:, None]).T @ Y, atol=1e-12)
         if not cells[3].size:
             F2, G2, _ = zeros(rows.size)
             add_quadratic_slope(*cells[:3], padded(other), rows, F2, G2)
@@ -157,7 +241,7 @@ def test_the_model_of_a_vector_loss_has_its_value_and_slope(cells, rows, side, r
     other = read_only(rng.normal(size=(N_COLUMNS, theirs, K)))
     x = rng.normal(size=(rows.size, mine, K))
     F, G, A = zeros(rows.size, mine)
-    add_vector_model(loss, d, *cells, other, rows, read_only(x), 0.5, F, G, A)
+    add_vector_model(loss, d, *cells, other, rows, read_only(x), BOUNDED, 0.5, F, G, A)
     F2 = np.zeros(rows.size)
     add_vector_value(loss, d, *cells, other, rows, read_only(x), F2)
     np.testing.assert_allclose(F2, F)
@@ -173,7 +257,7 @@ def test_the_model_of_a_vector_loss_has_its_value_and_slope(cells, rows, side, r
         numeric = approx_fprime(x[p].ravel(), naive).reshape(mine, K)
         np.testing.assert_allclose(G[p], numeric, atol=1e-6)
         bound = sum(0.5 * c * Y.T @ Y for c, Y in zip(w, other[columns], strict=True))
-        np.testing.assert_allclose(A[p], bound + np.zeros((K, K)), atol=1e-12)
+        np.testing.assert_allclose(A[p], np.broadcast_to(bound, A[p].shape), atol=1e-12)
 
 
 def _wide(block, d):
@@ -192,14 +276,19 @@ def test_tiles_cover_the_lower_half_of_a_product(n, rng):
 
 def models(rng, n=5):
     root = rng.normal(size=(n, K, K))
-    return np.matmul(root, root.transpose(0, 2, 1)), rng.normal(size=(n, 1, K)), np.ones(n)
+    A = np.matmul(root, root.transpose(0, 2, 1))
+    return A[:, None], rng.normal(size=(n, 1, K)), np.ones(n)
+
+
+def along(A, step):
+    return np.einsum("pcml,pcl->pcm", A, step)
 
 
 def test_a_ridge_is_minimised_where_its_slope_vanishes(rng):
     A, G, scale = models(rng)
     x, center, out = rng.normal(size=G.shape), rng.normal(size=K), np.empty(G.shape)
     minimise_ridge(A, G, x, 2 * scale, 0.7, center, K, K, out)
-    slope = G + 2 * np.matmul(out - x, A) + 0.7 * (out - center)
+    slope = G + 2 * along(A, out - x) + 0.7 * (out - center)
     np.testing.assert_allclose(slope, 0, atol=1e-10)
 
 
@@ -208,17 +297,17 @@ def test_coordinates_that_are_fixed_or_free_of_penalty(rng):
     x, out = rng.normal(size=G.shape), np.empty(G.shape)
     minimise_ridge(A, G, x, scale, 0.7, np.zeros(K), K - 1, K - 1, out)
     assert (out[:, :, -1] == x[:, :, -1]).all()
-    slope = G + np.matmul(out - x, A) + 0.7 * out
+    slope = G + along(A, out - x) + 0.7 * out
     np.testing.assert_allclose(slope[:, :, :-1], 0, atol=1e-10)
     minimise_ridge(A, G, x, scale, 0.7, np.zeros(K), K - 1, K, out)
-    slope = G + np.matmul(out - x, A)
+    slope = G + along(A, out - x)
     slope[:, :, :-1] += 0.7 * out[:, :, :-1]
     np.testing.assert_allclose(slope, 0, atol=1e-10)
 
 
 def test_a_direction_that_nothing_determines_stays(rng):
     x, out = rng.normal(size=(1, 1, K)), np.empty((1, 1, K))
-    A, G = np.diag([1.0, 0.0, 2.0])[None], np.array([[[1.0, 0.0, 2.0]]])
+    A, G = np.diag([1.0, 0.0, 2.0])[None, None], np.array([[[1.0, 0.0, 2.0]]])
     minimise_ridge(A, G, x, np.ones(1), 0.0, np.zeros(K), K, K, out)
     np.testing.assert_allclose(out[0, 0], x[0, 0] - [1, 0, 1])
 
@@ -229,7 +318,7 @@ def test_the_minimum_of_a_model_is_a_fixed_point_of_the_prox(minimise, rng):
     A, G, scale = models(rng)
     out = np.empty(G.shape)
     minimise(regularizer, A, G, np.zeros(G.shape), scale, K, K, 100_000, 1e-14, out)
-    moved = out - 0.1 * (G + np.matmul(out, A))
+    moved = out - 0.1 * (G + along(A, out))
     for p in range(len(out)):
         regularizer.prox(moved[p, 0], 0.1)
     np.testing.assert_allclose(moved, out, atol=1e-9)
@@ -257,17 +346,22 @@ def test_the_model_along_a_step(rng):
     linear, curved, slope = np.empty(len(G)), np.empty(len(G)), np.empty(G.shape)
     move_model(A, G, step, linear, curved, slope)
     np.testing.assert_allclose(linear, (G * step).sum(axis=(1, 2)))
-    np.testing.assert_allclose(curved, [s[0] @ a @ s[0] for s, a in zip(step, A, strict=True)])
-    np.testing.assert_allclose(slope, G + np.matmul(step, A))
+    np.testing.assert_allclose(curved, [s[0] @ a[0] @ s[0] for s, a in zip(step, A, strict=True)])
+    np.testing.assert_allclose(slope, G + along(A, step))
 
 
 def test_kernels_are_what_their_source_says(cells, other, rows, rng):
     x = read_only(rng.normal(size=(rows.size, 1, K)))
     for kernel, arguments in (
-        (add_model, (Huber(0.5), *cells, other, rows, x, 1.0, True, np.ones(rows.size))),
+        (
+            add_model,
+            (Huber(0.5), AS_IT_IS, *cells, other, rows, x, 1.0, True, 9.0, np.zeros(rows.size)),
+        ),
         *((build, (*given, rows)) for build, given in quadratic_models(cells, other)),
     ):
         compiled, plain = zeros(rows.size), zeros(rows.size)
+        if kernel is not add_model:
+            compiled, plain = ((F, G, A[:, 0]) for F, G, A in (compiled, plain))
         kernel(*arguments, *compiled)
         kernel.py_func(*arguments, *plain)
         for one, two in zip(compiled, plain, strict=True):

@@ -1,5 +1,7 @@
 """Starting points: exact where they can be, feasible, seeded, and never at a dead end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,7 +9,7 @@ import scipy.sparse as sp
 from skglrm.backends import ThreadsBackend
 from skglrm.losses import CumulativeLogit, Logistic, Multinomial, Poisson, Quadratic
 from skglrm.regularizers import L2, NonNegative, UnitOneSparse, Zero
-from skglrm.solvers.alternating import objective, solve_alternating
+from skglrm.solvers.alternating import column_losses, objective, solve_alternating
 from skglrm.solvers.problem import Problem
 from skglrm.solvers.start import INITS, best_offset, make_start, truncated_svd
 
@@ -84,6 +86,17 @@ def test_offsets_are_best_constants():
     np.testing.assert_allclose(best_offset(problem), [2.0, 5.0])
     empty = problem_of(np.array([[1.0, 0.0]]), k=1, offset=True)
     np.testing.assert_allclose(best_offset(empty), [1.0, 0.0])
+
+
+@pytest.mark.parametrize("init", ["svd", "random"])
+def test_exponentials_start_where_they_cost_no_more_than_at_zero(init, backend):
+    A = np.random.default_rng(0).poisson(np.exp(3 * low_rank())).astype(float)
+    problem = Problem.build(complete(A), Poisson(), 3, row_regularizer=L2(0.1))
+    start = make_start(problem, init, 0, backend)
+    nothing = replace(start, column_factors=0 * start.column_factors)
+    found, least = (column_losses(problem, one, backend) for one in (start, nothing))
+    assert (found <= 1.001 * least).all()
+    assert start.column_factors.any(axis=1).all()
 
 
 def test_thresholds_start_in_order(backend):

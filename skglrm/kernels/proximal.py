@@ -8,13 +8,19 @@ model at the present x0 is
     F(x_0) + g \cdot (x - x_0) + \tfrac12 (x - x_0)^T A (x - x_0) + r(x), \quad
     g = \sum_j \omega_j L'(u_j, a_j)\, y_j, \quad A = \sum_j \omega_j h_j\, y_j y_j^T .
 
-h_j is a bound on L'' where the loss has one: the model then lies above the objective, which its
-minimum cannot increase.  Else h_j is the slope of L' across a window around u_j.
+h_j is the slope of L' across a small window around u_j, no more than a bound on L'' where the loss
+has one: steps are those of Newton's method, and the longer ones are shortened until the objective
+falls.  Where losses have kinks the window is wide at first, and then narrower and narrower.
 
 Rows of a block are arrays of float64 that begin with the number of the row in the block; ``rows``
 says where the row's cells are.  Factors are (n, d, K): d is 1 but for columns whose loss has
-several predictions, which share A.  The first ``k`` of the K coordinates are penalised, the first
-``free`` are solved for: an offset is the last one, 1 and fixed in rows, free of penalty in columns.
+several predictions, and then either x holds d rows and ``other`` (m, 1, K) one for each cell, or
+the reverse.  A is (n, d, K, K): curvature between rows of the same x is left out.  The first ``k``
+of the K coordinates are penalised, the first ``free`` are solved for: an offset is the last one, 1
+and fixed in rows, free of penalty in columns.
+
+A loss of several predictions that is a sum of Booleans, one for each, is taken apart: ``reading``
+says how prediction c reads the cell's value a.
 """
 
 import numpy as np
@@ -25,94 +31,130 @@ from .._simd import fold, nothing, splat, vectorized
 TILE = 4, 8
 """Entries of a matrix that are summed at once, in registers."""
 
+AS_IT_IS, IS_LEVEL, IS_ABOVE = 0, 1, 2
+"""Readings of a cell's value a by prediction c: a itself, whether a = c, whether a > c."""
+
+BOUNDED, SOFTMAX, BY_DIFFERENCES, APART = 0, 1, 2, 3
+"""How the Hessian of a loss of several predictions is known; the last is a diagonal above it."""
+
+FAR = 9.0
+"""Units over which a slope counts as falling to zero, so that a step ends where a loss is flat."""
+
+DIFFERENCE = 1e-5
+
 
 @kernel
 def add_model(
-    loss, indptr, indices, values, weights, other, rows, x, curvature, smooth, radius, F, G, A
-):
-    """Add a loss to F (n,), G (n, 1, K) and A (n, K, K), at x (n, 1, K).
+    loss, reading, indptr, indices, values, weights, other, rows, x, curvature, smooth, reach,
+    radius, F, G, A,
+):  # fmt: skip
+    """Add a loss to F (n,), G (n, d or 1, K) and A (n, d or 1, K, K), at x like G.
 
-    ``other`` is (m, 1, K).  ``curvature`` bounds L''; if it is negative, ``radius`` (n,) is half
-    the window of the slope of L'.  A loss that is not smooth is replaced by its mean over the
-    window, whose derivative is (L(u + ρ) - L(u - ρ)) / 2ρ, but in F.
+    ``radius`` (n,) is half the window of the slope of L', which is at least L' / ``reach``, at
+    most ``curvature``, and that where the radius is 0; a reach of 0 is FAR times the residual.  A
+    loss that is not smooth is replaced by its mean over the window, whose derivative is
+    (L(u + ρ) - L(u - ρ)) / 2ρ, but in F.
     """
-    K = x.shape[2]
+    K, width = x.shape[2], max(x.shape[1], other.shape[1])
     Y, T, sums = _scratch(K)
-    bounded = curvature >= 0.0
+    mine, theirs = x.shape[1] // width, other.shape[1] // width
     for p in range(rows.size):
-        begin, end = indptr[rows[p]], indptr[rows[p] + 1]
         r, total = radius[p], 0.0
-        sums[:] = 0.0
-        while begin < end:
-            n = min(len(Y), end - begin)
-            for b in range(n):
-                row, y, t, u = other[indices[begin + b], 0], Y[b], T[b], 0.0
-                for d in range(K):
-                    y[d] = row[d]
-                    u += y[d] * x[p, 0, d]
-                a = np.float64(values[begin + b])
-                w = np.float64(weights[begin + b]) if weights.size > 0 else 1.0
-                total += w * loss.value(u, a)
-                if smooth or bounded:
-                    slope = w * loss.gradient(u, a)
-                else:
-                    slope = w * (loss.value(u + r, a) - loss.value(u - r, a)) / (2.0 * r)
-                h = w * (curvature if bounded else _secant(loss, u, a, r, smooth))
-                for d in range(K):
-                    t[d] = h * y[d]
-                t[K] = slope
-            _add_products(Y, T, n, sums)
-            begin += n
+        for c in range(width):
+            sums[:] = 0.0
+            z = x[p, c * mine]
+            begin, end = indptr[rows[p]], indptr[rows[p] + 1]
+            while begin < end:
+                n = min(len(Y), end - begin)
+                for b in range(n):
+                    row, y, t, u = other[indices[begin + b], c * theirs], Y[b], T[b], 0.0
+                    for d in range(K):
+                        y[d] = row[d]
+                        u += y[d] * z[d]
+                    a = _read(values[begin + b], reading, c)
+                    w = np.float64(weights[begin + b]) if weights.size > 0 else 1.0
+                    total += w * loss.value(u, a)
+                    slope, h = _slopes(loss, u, a, r, curvature, smooth, reach)
+                    for d in range(K):
+                        t[d] = w * h * y[d]
+                    t[K] = w * slope
+                _add_products(Y, T, n, sums)
+                begin += n
+            _add_sums(sums, G[p, c * mine], A[p, c * mine])
         F[p] += total
-        _add_sums(sums, G[p, 0], A[p])
 
 
 @kernel
-def _secant(loss, u, a, radius, smooth):
-    # At kinks, wider windows see the next one from afar.  Where all is flat a step still ends: at
-    # ten thousand small windows, or as far as the widest sees.
+def _read(value, reading, c):
+    a = np.float64(value)
+    if reading == AS_IT_IS:
+        return a
+    return 1.0 if (a == c if reading == IS_LEVEL else a > c) else 0.0
+
+
+@kernel
+def _slopes(loss, u, a, r, curvature, smooth, reach):
+    # The slope of L and that of L'.  A smooth loss is looked at in the direction in which it falls.
+    slope = loss.gradient(u, a)
+    if r == 0.0:
+        return slope, curvature
+    least = abs(slope) / (reach if reach > 0.0 else FAR * max(abs(u - a), r))
+    if not smooth:
+        h = max(_secant(loss, u, a, r), least)
+        return (loss.value(u + r, a) - loss.value(u - r, a)) / (2.0 * r), min(h, curvature)
+    ahead = -r if slope > 0.0 else r
+    h = abs(loss.gradient(u + ahead, a) - slope) / r
+    return slope, min(max(h, least), curvature)
+
+
+@kernel
+def _secant(loss, u, a, radius):
+    # At kinks, wider windows see the next one from afar.
     largest, r = 0.0, radius
-    for _ in range(1 if smooth else 3):
+    for _ in range(3):
         h = (loss.gradient(u + r, a) - loss.gradient(u - r, a)) / (2.0 * r)
         if h > largest:
             largest = h
-        r *= 10_000.0 if smooth else 8.0
-    return max(largest, abs(loss.gradient(u, a)) / r)
+        r *= 8.0
+    return largest
 
 
 @kernel
-def add_slope(loss, indptr, indices, values, weights, other, rows, x, F, G):
-    """Add a loss at x (n, 1, K) to F (n,) and, its derivative, to G (n, 1, K)."""
-    K = x.shape[2]
+def add_slope(loss, reading, indptr, indices, values, weights, other, rows, x, F, G):
+    """Add a loss at x (n, d or 1, K) to F (n,) and, its derivative, to G, like x."""
+    K, width = x.shape[2], max(x.shape[1], other.shape[1])
+    mine, theirs = x.shape[1] // width, other.shape[1] // width
     g = np.empty(K)
     for p in range(rows.size):
         total = 0.0
-        g[:] = 0.0
-        for t in range(indptr[rows[p]], indptr[rows[p] + 1]):
-            row, u, a = other[indices[t], 0], 0.0, np.float64(values[t])
+        for c in range(width):
+            z = x[p, c * mine]
+            g[:] = 0.0
+            for t in range(indptr[rows[p]], indptr[rows[p] + 1]):
+                row, u, a = other[indices[t], c * theirs], 0.0, _read(values[t], reading, c)
+                for d in range(K):
+                    u += np.float64(z[d]) * row[d]
+                w = np.float64(weights[t]) if weights.size > 0 else 1.0
+                total += w * loss.value(u, a)
+                slope = w * loss.gradient(u, a)
+                for d in range(K):
+                    g[d] += slope * row[d]
             for d in range(K):
-                u += np.float64(x[p, 0, d]) * row[d]
-            w = np.float64(weights[t]) if weights.size > 0 else 1.0
-            total += w * loss.value(u, a)
-            slope = w * loss.gradient(u, a)
-            for d in range(K):
-                g[d] += slope * row[d]
+                G[p, c * mine, d] += g[d]
         F[p] += total
-        for d in range(K):
-            G[p, 0, d] += g[d]
 
 
 @kernel
 def add_vector_model(
-    loss, d, indptr, indices, values, weights, other, rows, x, curvature, F, G, A
+    loss, d, indptr, indices, values, weights, other, rows, x, how, curvature, F, G, A
 ):  # fmt: skip
-    """Add a loss of d predictions to F (n,), G, like x (n, d or 1, K), and A (n, K, K), or empty.
+    """Add a loss of d predictions to F (n,), G, like x, and A (n, d or 1, K, K), or empty.
 
-    Either x holds d rows and ``other`` (m, 1, K) one for each cell, or the reverse.
+    ``how`` is BOUNDED, and then ``curvature`` is the bound, or another way to the Hessian.
     """
     K = x.shape[2]
-    u, s = np.empty(d), np.empty(d)
-    mine, theirs = (1 if x.shape[1] == d else 0), (1 if other.shape[1] == d else 0)
+    u, s, z, B = np.empty(d), np.empty(d), np.empty((d, K)), np.empty((d, d))
+    mine, theirs = x.shape[1] // d, other.shape[1] // d
     for p in range(rows.size):
         i, total = rows[p], 0.0
         for t in range(indptr[i], indptr[i + 1]):
@@ -128,30 +170,93 @@ def add_vector_model(
                 for m in range(K):
                     G[p, c * mine, m] += w * s[c] * other[j, c * theirs, m]
             if A.shape[0] > 0:
-                h = w * curvature
-                for c in range(other.shape[1]):
-                    for m in range(K):
-                        y = h * other[j, c, m]
-                        for l in range(K):  # noqa: E741
-                            A[p, m, l] += y * other[j, c, l]
+                _bend(loss, u, a, s, how, curvature, mine == 1 or how == APART, B)
+                _add_bent(B, w, other[j], A[p], z)
         F[p] += total
 
 
 @kernel
-def add_value(loss, indptr, indices, values, weights, other, rows, x, F):
-    """Add a loss at x (n, 1, K) to F (n,)."""
-    K = x.shape[2]
+def _bend(loss, u, a, s, how, curvature, apart, B):
+    # The Hessian B (d, d) at u, where the slope is s, or a diagonal above it if the predictions are
+    # to be taken apart.  As for other losses, slopes fall to zero at last.
+    d = u.size
+    B[:] = 0.0
+    if how == BOUNDED:
+        for c in range(d):
+            B[c, c] = curvature
+        return
+    if how == SOFTMAX:
+        for c in range(d):
+            share = s[c] + (1.0 if c == int(a) else 0.0)
+            for l in range(0 if apart else d):  # noqa: E741
+                B[c, l] = -share * (s[l] + (1.0 if l == int(a) else 0.0))
+            B[c, c] += min(share, 2.0 * share * (1.0 - share)) if apart else share
+    else:
+        _differ(loss, u, a, s, apart, B)
+    for c in range(d):
+        B[c, c] = max(B[c, c], abs(s[c]) / FAR)
+
+
+@kernel
+def _differ(loss, u, a, s, apart, B):
+    # Differences of slopes, in the directions in which the loss falls: they lead away from where it
+    # is infinite.
+    d = u.size
+    v, ahead = u.copy(), np.empty(d)
+    for c in range(d):
+        if s[c] != 0.0:
+            step = -DIFFERENCE if s[c] > 0.0 else DIFFERENCE
+            v[c] = u[c] + step
+            loss.gradient(v, a, ahead)
+            v[c] = u[c]
+            for l in range(d):  # noqa: E741
+                h = (ahead[l] - s[l]) / step
+                if apart:
+                    B[l, l] += abs(h)
+                else:
+                    B[c, l] += 0.5 * h
+                    B[l, c] += 0.5 * h
+
+
+@kernel
+def _add_bent(B, w, y, A, z):
+    # Add w Σ B_cl y_c y_lᵀ to A (1, K, K), for y (d, K), or w B_cc yyᵀ to A_c, for y (1, K).
+    K = A.shape[1]
+    if y.shape[0] != B.shape[0]:
+        for c in range(A.shape[0]):
+            for m in range(K):
+                h = w * B[c, c] * y[0, m]
+                for l in range(K):  # noqa: E741
+                    A[c, m, l] += h * y[0, l]
+        return
+    z[:] = 0.0
+    for c in range(B.shape[0]):
+        for l in range(B.shape[0]):  # noqa: E741
+            if B[c, l] != 0.0:
+                for m in range(K):
+                    z[c, m] += w * B[c, l] * y[l, m]
+        for m in range(K):
+            for l in range(K):  # noqa: E741
+                A[0, m, l] += y[c, m] * z[c, l]
+
+
+@kernel
+def add_value(loss, reading, indptr, indices, values, weights, other, rows, x, F):
+    """Add a loss at x (n, d or 1, K) to F (n,)."""
+    K, width = x.shape[2], max(x.shape[1], other.shape[1])
+    mine, theirs = x.shape[1] // width, other.shape[1] // width
     z = np.empty(K)
     for p in range(rows.size):
-        i, total = rows[p], 0.0
-        for d in range(K):
-            z[d] = x[p, 0, d]
-        for t in range(indptr[i], indptr[i + 1]):
-            j, u = indices[t], 0.0
+        total = 0.0
+        for c in range(width):
             for d in range(K):
-                u += z[d] * other[j, 0, d]
-            w = np.float64(weights[t]) if weights.size > 0 else 1.0
-            total += w * loss.value(u, np.float64(values[t]))
+                z[d] = x[p, c * mine, d]
+            for t in range(indptr[rows[p]], indptr[rows[p] + 1]):
+                j, u = indices[t], 0.0
+                for d in range(K):
+                    u += z[d] * other[j, c * theirs, d]
+                w = np.float64(weights[t]) if weights.size > 0 else 1.0
+                total += w * loss.value(u, _read(values[t], reading, c))
         F[p] += total
 
 
@@ -160,7 +265,7 @@ def add_vector_value(loss, d, indptr, indices, values, weights, other, rows, x, 
     """Add a loss of d predictions at x (n, d or 1, K) to F (n,)."""
     K = x.shape[2]
     u = np.empty(d)
-    mine, theirs = (1 if x.shape[1] == d else 0), (1 if other.shape[1] == d else 0)
+    mine, theirs = x.shape[1] // d, other.shape[1] // d
     for p in range(rows.size):
         i, total = rows[p], 0.0
         for t in range(indptr[i], indptr[i + 1]):
@@ -256,13 +361,13 @@ def _add_tile(builder, T, Y, n, d, m, out):
 def move_model(A, G, step, linear, curved, slope):
     """Write G·step and stepᵀ A step to linear and curved (n,), and G + A step to slope (n, d, K).
 
-    A is (n, K, K), or (1, K, K) for all rows.
+    A is (n, d, K, K), or (1, d, K, K) for all rows.
     """
     K = step.shape[2]
     for p in range(step.shape[0]):
-        M = A[0 if A.shape[0] == 1 else p]
         linear[p] = curved[p] = 0.0
         for c in range(step.shape[1]):
+            M = A[0 if A.shape[0] == 1 else p, c]
             for m in range(K):
                 s = 0.0
                 for l in range(K):  # noqa: E741
@@ -276,21 +381,21 @@ def move_model(A, G, step, linear, curved, slope):
 def minimise_ridge(A, G, x, scale, strength, center, k, free, out):
     r"""Minimise the model with A times ``scale`` (n,) and r = ½ s ‖x - μ‖², for each row.
 
-    x, G and out are (n, d, K), μ = ``center`` is (k,); A is (n, K, K), or (1, K, K) for all rows.
+    x, G and out are (n, d, K), μ = ``center`` is (k,); A is (n, d, K, K), or (1, d, K, K) for all.
     The step solves (scale·A + s I) δ = -g - s (x - μ); a direction that nothing determines stays.
     """
     K, d = x.shape[2], x.shape[1]
     M, b = np.empty((free, free)), np.empty(free)
     shared = A.shape[0] == 1 and x.shape[0] > 1
     for p in range(x.shape[0]):
-        if p == 0 or not shared:
-            for m in range(free):
-                for l in range(m + 1):  # noqa: E741
-                    M[m, l] = scale[p] * A[p, m, l]
-                if m < k:
-                    M[m, m] += strength
-            _factorise(M)
         for c in range(d):
+            if p == 0 or d > 1 or not shared:
+                for m in range(free):
+                    for l in range(m + 1):  # noqa: E741
+                        M[m, l] = scale[p] * A[0 if shared else p, c, m, l]
+                    if m < k:
+                        M[m, m] += strength
+                _factorise(M)
             for m in range(free):
                 b[m] = -G[p, c, m]
                 if m < k:
@@ -311,8 +416,8 @@ def minimise_by_coordinates(regularizer, A, G, x, scale, k, free, n_iter, tol, o
     z, slope = np.empty(K), np.empty(K)
     shared = A.shape[0] == 1
     for p in range(x.shape[0]):
-        M = A[0 if shared else p]
         for c in range(d):
+            M = A[0 if shared else p, c]
             for m in range(K):
                 z[m] = x[p, c, m]
                 slope[m] = G[p, c, m]
@@ -348,9 +453,9 @@ def minimise_by_prox(regularizer, A, G, x, scale, k, free, n_iter, tol, out):
     z, new, slope = np.empty(K), np.empty(K), np.empty(K)
     shared = A.shape[0] == 1
     for p in range(x.shape[0]):
-        M = A[0 if shared else p]
-        bound = scale[p] * _largest_row(M, free)
         for c in range(d):
+            M = A[0 if shared else p, c]
+            bound = scale[p] * _largest_row(M, free)
             for m in range(K):
                 z[m] = new[m] = x[p, c, m]
                 slope[m] = G[p, c, m]
@@ -377,7 +482,10 @@ def minimise_by_prox(regularizer, A, G, x, scale, k, free, n_iter, tol, out):
 def minimise_blocks(regularizer, A, G, x, scale, out):
     """Make one proximal gradient step, for a regularizer of the blocks x (n, d, K) of columns."""
     for p in range(x.shape[0]):
-        bound = scale[p] * _largest_row(A[0 if A.shape[0] == 1 else p], x.shape[2])
+        bound = 0.0
+        for c in range(x.shape[1]):
+            M = A[0 if A.shape[0] == 1 else p, c]
+            bound = max(bound, scale[p] * _largest_row(M, x.shape[2]))
         for c in range(x.shape[1]):
             for m in range(x.shape[2]):
                 out[p, c, m] = x[p, c, m] - G[p, c, m] / bound

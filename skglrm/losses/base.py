@@ -113,6 +113,10 @@ class VectorLoss(VectorLossRecord):
     finite : bool
         Whether the value is finite for every u.  Where it is +inf a line search turns back, and the
         gradient is 0.
+    ordered : bool
+        Whether prediction c belongs to the levels above c, and not to level c.
+    softmax : bool
+        Whether the gradient is softmax(u) less the indicator of the level.
     """
 
     __slots__ = ()
@@ -121,6 +125,8 @@ class VectorLoss(VectorLossRecord):
     smooth: ClassVar[bool] = True
     convex: ClassVar[bool] = True
     finite: ClassVar[bool] = True
+    ordered: ClassVar[bool] = False
+    softmax: ClassVar[bool] = False
 
     @property
     def embedding_dim(self) -> int:

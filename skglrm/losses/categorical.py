@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -56,6 +57,8 @@ class Multinomial(_OfCategories):
     """
 
     n_levels: int
+
+    softmax: ClassVar[bool] = True
 
     @property
     def curvature(self) -> float:  # noqa: D102

@@ -131,6 +131,8 @@ class BiggerVsSmaller(_OfThresholds):
     n_levels: int
     binary: Loss = _LOGISTIC
 
+    ordered: ClassVar[bool] = True
+
     def __post_init__(self):
         check_levels(self)
         check_binary(self)
@@ -183,6 +185,13 @@ class MultinomialOrdinal(_OfThresholds):
     ----------
     n_levels : int
         Number of levels K.
+
+    Notes
+    -----
+    Where the thresholds share their factors, as :class:`~skglrm.GLRM` ties them, a row multiplies
+    all tails by one number: it moves level 0 against the others, but not the others against each
+    other.  ``CumulativeLogit`` and ``BiggerVsSmaller`` move all levels, and are nearly always the
+    better choice.
 
     Examples
     --------
@@ -248,6 +257,11 @@ class CumulativeLogit(_OfThresholds):
     ----------
     n_levels : int
         Number of levels K.
+
+    Notes
+    -----
+    A weakly regularized fit to few cells per row is slow, for the odds of many cells then grow
+    without much to stop them; raise ``regularization`` before ``max_iter``.
 
     References
     ----------

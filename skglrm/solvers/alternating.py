@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backends.base import Backend
+from ..domains import Boolean
 from .base import Floats
 from .half_step import HalfStep, Outcome, Term, improve, is_quadratic, settle
 from .problem import Factors, Fit, Group, Part, Problem
 
 __all__ = [
     "check_exact", "column_losses", "column_sides", "finish", "fold_in", "objective", "refold",
-    "row_side", "rows_are_closed", "solve_alternating", "solve_exact", "unit_of",
+    "row_side", "rows_are_closed", "solve_alternating", "solve_exact", "turned", "unit_of",
 ]  # fmt: skip
 
 SAME = 1e-7
@@ -123,12 +124,18 @@ def rows_are_closed(problem: Problem) -> bool:
 
 
 def refold(problem: Problem, factors: Factors, backend: Backend) -> tuple[Factors, float]:
-    """Return factors with rows as :func:`fold_in` finds them, and the objective."""
-    nothing = np.zeros((problem.n_rows, problem.n_components), problem.dtype)
-    X, H = problem.inside(replace(factors, row_factors=nothing))
-    passed = row_side(problem, X, H).run(settle, backend)
-    total = passed.loss + passed.penalty + _column_penalty(problem, X, H)
-    return problem.outside(X, H), total + _coupled(problem, X, H)
+    """Return factors whose rows are solved once more, as by :func:`finish`, and the objective."""
+    X, H = problem.inside(factors)
+    total = finish(problem, X, H, backend)
+    return problem.outside(X, H), total
+
+
+def turned(factors: Factors, H: Floats) -> Factors:
+    """Return factors with other column factors, which span no less, and the same products."""
+    old, new = factors.column_factors.astype(np.float64), H.astype(np.float64)
+    turn = np.linalg.pinv(new) @ old
+    X = factors.row_factors
+    return replace(factors, row_factors=(X @ turn.T).astype(X.dtype), column_factors=H)
 
 
 def objective(problem: Problem, factors: Factors, backend: Backend) -> float:
@@ -176,12 +183,10 @@ def row_side(problem: Problem, X: Floats, H: Floats, project: bool = True) -> Ha
     """Return the rows of X (n_rows, K) as a half-step that writes to X; H is read as it changes."""
     K = X.shape[1]
     terms = tuple(
-        Term(
-            group.loss,
+        Term.of(
+            group,
             group.by_row,
             H[group.start : group.stop].reshape(-1, group.width, K),
-            group.width,
-            group.is_vector,
             unit_of(group),
         )
         for group in problem.groups
@@ -203,22 +208,18 @@ def column_sides(problem: Problem, X: Floats, H: Floats, project: bool = True) -
             Part(part.regularizer, np.flatnonzero(mine == number).astype(np.int32))
             for number, part in enumerate(problem.column_parts)
         )
-        term = Term(
-            group.loss, group.by_column, X.reshape(-1, 1, K), group.width, group.is_vector,
-            unit_of(group),
-        )  # fmt: skip
+        term = Term.of(group, group.by_column, X.reshape(-1, 1, K), unit_of(group))
         target = H[group.start : group.stop].reshape(-1, group.width, K)
         sides.append(HalfStep(target, (term,), parts, problem.n_components, K, project))
     return sides
 
 
 def unit_of(group: Group) -> float:
-    """Size of a difference of predictions that matters."""
+    """Size of a difference of predictions that matters: that of the data, at kinks."""
     values = group.by_row.values
-    if group.is_vector or group.loss.curvature is not None or not values.size:
+    loss = group.loss
+    if group.is_vector or loss.smooth or isinstance(loss.domain, Boolean) or not values.size:
         return 1.0
-    if group.loss.smooth and group.loss.degree is None:
-        return 1.0  # predictions on a logarithmic scale
     return float(np.std(values, dtype=np.float64)) or 1.0
 
 
@@ -289,11 +290,16 @@ def _objective(
 
 
 def finish(problem: Problem, X: Floats, H: Floats, backend: Backend) -> float:
-    """Solve all rows for the final H, write them to X, and return the objective."""
+    """Solve all rows for the final H, write them to X, and return the objective.
+
+    It ends no higher than X: where rows solved from nothing cost more, X is improved instead.
+    """
     rows, columns = row_side(problem, X, H), column_sides(problem, X, H)
     if problem.row_coupling is not None:
         _bind(problem, rows, H)
         return _objective(problem, rows.run(improve, backend), columns, X, H)
+    if rows.is_closed:
+        return _objective(problem, rows.run(settle, backend), columns, X, H)
     kinds = [part.regularizer for part in rows.parts]
     if all(one.convex for one in kinds) and all(one.loss.convex for one in problem.groups):
         # From where any row starts that is folded in, so that the same is found.

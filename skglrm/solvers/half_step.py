@@ -18,7 +18,16 @@ import numpy.typing as npt
 
 from .._jit import read_only
 from ..backends.base import Backend
+from ..domains import Real
 from ..kernels.proximal import (
+    APART,
+    AS_IT_IS,
+    BOUNDED,
+    BY_DIFFERENCES,
+    FAR,
+    IS_ABOVE,
+    IS_LEVEL,
+    SOFTMAX,
     add_model,
     add_slope,
     add_value,
@@ -42,25 +51,32 @@ from ..kernels.quadratic import (
 )
 from ..losses import get_loss
 from .base import Floats, one_blas_thread
-from .problem import Cells, Part
+from .problem import Cells, Group, Part
 
 __all__ = ["HalfStep", "Term", "improve", "settle"]
 
 Doubles = npt.NDArray[np.float64]
 
 CELLS_PER_BLOCK = 131_072
+EFFORT = 8
+"""What a prediction costs, if its loss is not quadratic, in cells that are."""
+
 NUMBERS_PER_BLOCK = 2**19
 """Of the matrices A of a block: 4 MB."""
 
 TRIES = 14
 TRIES_AT_KINKS = 4
-LONGER, SHORTER = 0.5, 4.0
-WIDEST, SMALLEST = 0.5, 1e-6
+LONGER, SHORTER = 0.5, 4.0  # factors of curvature
+WIDEST, SMALLEST = 0.5, 1e-5
 """Half the window that smooths kinks, in units: at the start, and at the end."""
 
+MOST_STEPS = 50
+"""To solve a row; few need as many as ten, and some more where losses have kinks."""
+
 SMOOTH_WINDOW = 3e-4
-SLOW = 1e-3
-"""Relative decrease below which a row has done what it can in windows of this size."""
+SLOW, DONE = 1e-3, 1e-5
+"""Relative decrease below which a row has done what it can in windows of this size: in a pass, and
+when it is to be solved."""
 
 ARMIJO = 1e-4
 
@@ -70,7 +86,8 @@ class Term:
     """What the cells of one group add to a side, whose rows are those of ``cells``.
 
     ``other`` (m, d, K) are the factors of the other side; ``unit`` is the size of a difference of
-    predictions that matters, for losses without a bound on their curvature.
+    predictions that matters; ``reading`` says how a prediction reads a cell, where a loss of
+    several predictions is a sum of ``loss`` over them.
     """
 
     loss: Any
@@ -79,11 +96,26 @@ class Term:
     width: int
     is_vector: bool
     unit: float
+    reading: int = AS_IT_IS
+
+    @classmethod
+    def of(cls, group: Group, cells: Cells, other: Floats, unit: float) -> Term:
+        """Return what the cells of a group add."""
+        loss, is_vector, reading = group.loss, group.is_vector, AS_IT_IS
+        if is_vector and hasattr(loss, "binary"):
+            reading = IS_ABOVE if loss.ordered else IS_LEVEL
+            loss, is_vector = loss.binary, False
+        return cls(loss, cells, other, group.width, is_vector, unit, reading)
 
     @property
     def is_quadratic(self) -> bool:
         """Whether the loss is ½ (u - a)² exactly."""
         return is_quadratic(self.loss)
+
+    @property
+    def effort(self) -> int:
+        """What a cell costs."""
+        return 1 if self.is_quadratic else EFFORT * self.width
 
     def prepared(self) -> tuple[Any, Doubles, Doubles]:
         """Return what quadratic models read: lists of lacking columns, Y (m, width) and its Gram.
@@ -101,6 +133,30 @@ class Term:
     def is_kinked(self) -> bool:
         """Whether steps need a radius."""
         return not self.is_vector and not self.loss.smooth and self.loss.curvature is None
+
+    def window(self, radius: Doubles, local: bool) -> tuple[Doubles, float]:
+        """Half the windows (n,) in which slopes are compared, 0 for none, and a bound on them."""
+        bound = self.loss.curvature
+        if self.is_kinked:
+            return self.unit * radius, np.inf
+        if bound is not None and (self.is_quadratic or not (local and self.loss.smooth)):
+            return np.zeros_like(radius), float(bound)
+        return np.full_like(radius, SMOOTH_WINDOW * self.unit), np.inf if bound is None else bound
+
+    @property
+    def reach(self) -> float:
+        """How far a step may see, at most, where the loss is flat; 0: by the residual."""
+        by_residual = self.loss.smooth and isinstance(self.loss.domain, Real)
+        return 0.0 if by_residual else FAR * self.unit
+
+    def hessian(self, local: bool) -> tuple[int, float]:
+        """How a loss of several predictions is curved, and a bound."""
+        bound = self.loss.curvature
+        if bound is not None and not local:
+            return BOUNDED, float(bound)
+        if self.loss.softmax:
+            return SOFTMAX, 0.0
+        return (BY_DIFFERENCES if self.loss.convex else APART), 0.0
 
 
 def is_quadratic(loss: Any) -> bool:
@@ -209,7 +265,7 @@ class HalfStep:
     @cached_property
     def blocks(self) -> list[Block]:
         """Runs of rows with about equal numbers of cells."""
-        counts = sum(np.diff(term.cells.indptr) for term in self.terms)
+        counts = sum(term.effort * np.diff(term.cells.indptr) for term in self.terms)
         K = self.target.shape[2]
         work = counts / CELLS_PER_BLOCK + K * K / NUMBERS_PER_BLOCK
         blocks = []
@@ -256,43 +312,47 @@ class HalfStep:
             if term.is_vector:
                 add_vector_value(term.loss, term.width, *add)
             else:
-                add_value(term.loss, *add)
+                add_value(term.loss, term.reading, *add)
         return F
 
     def model(
-        self, rows: npt.NDArray[np.int32], x: Floats, radius: Doubles
+        self, rows: npt.NDArray[np.int32], x: Floats, radius: Doubles, local: bool = False
     ) -> tuple[Doubles, Doubles, Doubles]:
-        """Value (n,), slope (n, d, K) and matrix (n, K, K) of the losses at x."""
-        n, _, K = x.shape
-        F, G, A = np.zeros(n), np.zeros(x.shape), np.zeros((n, K, K))
+        """Value (n,), slope (n, d, K) and matrix (n, d, K, K) of the losses at x.
+
+        Smooth losses are as curved as they may be at most, where that is known, or ``local``: as
+        they are at x.
+        """
+        n, d, K = x.shape
+        F, G, A = np.zeros(n), np.zeros(x.shape), np.zeros((n, d, K, K))
         for term in self.terms:
-            loss = term.loss
-            c = -1.0 if loss.curvature is None else float(loss.curvature)
             cells = (*term.cells.arrays, read_only(term.other), rows, read_only(x))
             if term.is_vector:
-                add_vector_model(loss, term.width, *cells, abs(c), F, G, A)
+                add_vector_model(term.loss, term.width, *cells, *term.hessian(local), F, G, A)
             else:
-                window = term.unit * (radius if term.is_kinked else np.full(n, SMOOTH_WINDOW))
-                add_model(loss, *cells, c, bool(loss.smooth), window, F, G, A)
+                window, bound = term.window(radius, local)
+                smooth = bool(term.loss.smooth)
+                how = (bound, smooth, term.reach, window)
+                add_model(term.loss, term.reading, *cells, *how, F, G, A)
         return F, G, A
 
     def slope(
         self, rows: npt.NDArray[np.int32], x: Floats
     ) -> tuple[Doubles, npt.NDArray[np.float64]]:
         """Return the loss (n,) of rows and its derivative (n, d, K) at x."""
-        F, G = np.zeros(rows.size), np.zeros(x.shape)
+        F, G, nothing = np.zeros(rows.size), np.zeros(x.shape), np.zeros((0, 0, 0, 0))
         for term in self.terms:
             cells = (*term.cells.arrays, read_only(term.other), rows, read_only(x))
             if term.is_vector:
-                add_vector_model(term.loss, term.width, *cells, 0.0, F, G, np.zeros((0, 0, 0)))
+                add_vector_model(term.loss, term.width, *cells, BOUNDED, 0.0, F, G, nothing)
             else:
-                add_slope(term.loss, *cells, F, G)
+                add_slope(term.loss, term.reading, *cells, F, G)
         return F, G
 
     def exact_model(
         self, rows: npt.NDArray[np.int32], complete: bool
     ) -> tuple[Doubles, Doubles, Doubles]:
-        """Return the same at x = 0 for ½ (u - a)²; complete rows share a matrix (1, K, K)."""
+        """Return the same at x = 0 for ½ (u - a)²; complete rows share a matrix (1, 1, K, K)."""
         n, K = rows.size, self.target.shape[2]
         F, G = np.zeros(n), np.zeros((n, 1, K))
         A = np.zeros((1 if complete else n, K, K))
@@ -306,7 +366,7 @@ class HalfStep:
                 add_quadratic_slope(*cells[:3], known[1], rows, F, G)
             else:
                 add_quadratic_model(*cells[:3], *known, rows, F, G, A)
-        return F, G, A
+        return F, G, A[:, None]
 
     def is_plain(self, number: int) -> bool:
         """Whether a part has one term without weights, and a ridge: its rows take one kernel."""
@@ -405,8 +465,8 @@ def settle(block: Block, side: HalfStep) -> Outcome:
     total, failed = np.zeros(block.rows.size), np.zeros(block.rows.size, bool)
     before = np.full(block.rows.size, np.inf)
     active = np.arange(block.rows.size)
-    tol = 1e-7 if state.x.dtype == np.float32 else 1e-12
-    for _ in range(500):
+    tol = 1e-7 if state.x.dtype == np.float32 else 1e-8 if side.is_kinked else 1e-10
+    for _ in range(MOST_STEPS):
         rows = Block(block.part, block.rows[active])
         new, loss, lost = _step(side, rows, state.of(active), thorough=True)
         state.put(active, new)
@@ -475,13 +535,13 @@ def _searched_step(
 ) -> tuple[State, Doubles, npt.NDArray[np.bool_]]:
     """Minimise a model of every row, more and more cautiously until the objective falls."""
     part, rows = side.parts[block.part], block.rows
-    F, G, A = side.model(rows, state.x, state.radius)
+    F, G, A = side.model(rows, state.x, state.radius, local=True)
     if side.bound is not None:
         _add_bound(side, rows, np.zeros_like(state.x, dtype=np.float64), G, A)
     present = F + state.penalty
     state = state.copy()
     loss, x0 = F.copy(), state.x.astype(np.float64)
-    narrower = np.zeros(rows.size, bool)
+    narrower, enough = np.zeros(rows.size, bool), DONE if thorough else SLOW
     todo = np.arange(rows.size)
     for _ in range(TRIES_AT_KINKS if side.is_kinked else TRIES):
         scale = state.scale[todo]
@@ -499,8 +559,8 @@ def _searched_step(
         arrived = ~better & (curved <= 1e-13 * np.abs(present[todo]))
         chosen = todo[better]
         state.x[chosen], state.penalty[chosen], loss[chosen] = new[better], R[better], value[better]
-        state.scale[chosen] = np.maximum(LONGER * state.scale[chosen], 0.25)
-        slow = total[better] >= present[chosen] - SLOW * np.abs(total[better])
+        state.scale[chosen] = np.maximum(LONGER * state.scale[chosen], 1.0)
+        slow = total[better] >= present[chosen] - enough * np.abs(total[better])
         narrower[chosen[slow]] = narrower[todo[arrived]] = True
         todo = todo[~better & ~arrived]
         if not todo.size:
@@ -551,7 +611,7 @@ def _add_bound(
     k = side.n_penalised
     G[:, :, :k] += linear[rows] + diagonal[rows][:, None, None] * step[:, :, :k]
     at = np.arange(k)
-    A[:, at, at] += diagonal[rows][:, None]
+    A[:, :, at, at] += diagonal[rows][:, None, None]
 
 
 def _bound_value(side: HalfStep, rows: npt.NDArray[np.int32], step: Doubles) -> Doubles:

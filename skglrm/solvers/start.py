@@ -24,7 +24,7 @@ from ..kernels.start import (
     row_distances,
     spread_rows,
 )
-from .alternating import unit_of
+from .alternating import column_losses, unit_of
 from .base import Floats, one_blas_thread
 from .half_step import is_quadratic
 from .problem import Cells, Factors, Group, Problem
@@ -38,6 +38,7 @@ Doubles = npt.NDArray[np.float64]
 ROWS_PER_BLOCK = 2048
 OVERSAMPLING = 10
 POWER_ITERATIONS = 4
+SHORTENINGS, SLACK = 24, 1.001
 ALIVE = 0.05
 """Share of a singular value that shrinkage leaves at least: a component of 0 would stay 0."""
 
@@ -87,7 +88,30 @@ def make_start(
             X, H = _singular(problem, Z, init == "nndsvd", noise, rng, backend, left)
     columns = np.empty(H.shape, problem.dtype)
     columns[problem.order] = H
-    return Factors(X.astype(problem.dtype), columns, offset)
+    found = Factors(X.astype(problem.dtype), columns, offset)
+    return _not_worse_than_nothing(problem, found, backend)
+
+
+def _not_worse_than_nothing(problem: Problem, start: Factors, backend: Backend) -> Factors:
+    """Shorten the directions of columns whose loss they raise: it may rise without a bound.
+
+    They stay above zero, where they might not get away from.
+    """
+    if all(group.loss.curvature is not None for group in problem.groups):
+        return start
+    H, offset = start.column_factors.copy(), start.offset
+    bounded, owner = np.empty(problem.n_columns, bool), np.empty(problem.n_predictions, np.int64)
+    for group in problem.groups:
+        bounded[group.columns] = group.loss.curvature is not None
+        owner[problem.order[group.start : group.stop]] = np.repeat(group.columns, group.width)
+    least = column_losses(problem, replace(start, column_factors=np.zeros_like(H)), backend)
+    for _ in range(SHORTENINGS):
+        loss = column_losses(problem, Factors(start.row_factors, H, offset), backend)
+        worse = ~bounded & ~(loss <= SLACK * least)
+        if not worse.any():
+            break
+        H[worse[owner]] *= 0.25
+    return Factors(start.row_factors, H, offset)
 
 
 def best_offset(problem: Problem) -> Doubles:
