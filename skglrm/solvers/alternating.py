@@ -277,8 +277,10 @@ def feasible_columns(problem: Problem, X: Floats, H: Floats, backend: Backend) -
             return columns
         columns = column_sides(problem, X, H)
     raise ValueError(
-        f"The loss of column {infinite[0]} is infinite at the start. Losses of thresholds need "
-        "starting values in order: use offset=True, or give factors whose objective is finite."
+        f"The loss of column {infinite[0]} is infinite at the start, however small its factors are "
+        "made. Thresholds need offset=True, a column_regularizer that allows factors of 0 (not Fixed, "
+        "ConstantLast or Box away from 0), and an init whose objective is finite; "
+        "'cumulative_logit' and 'ordinal_hinge' need less."
     )
 
 
