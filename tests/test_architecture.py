@@ -17,7 +17,16 @@ LOWER = {
     "regularizers": {"_record", "regularizers"},
     "kernels": {"_jit", "_record", "_simd"},
     "backends": {"backends"},
-    "solvers": {"_jit", "_simd", "domains", "losses", "regularizers", "kernels", "backends", "solvers"},
+    "solvers": {
+        "_jit",
+        "_simd",
+        "domains",
+        "losses",
+        "regularizers",
+        "kernels",
+        "backends",
+        "solvers",
+    },
 }
 # What the user calls, and what that is made of.
 UPPER = {

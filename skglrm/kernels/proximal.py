@@ -51,7 +51,7 @@ def add_model(
     """Add a loss to F (n,), G (n, d or 1, K) and A (n, d or 1, K, K), at x like G.
 
     ``radius`` (n,) is half the window of the slope of L', which is at least L' / ``reach``, at
-    most ``curvature``, and that where the radius is 0; a reach of 0 is FAR times the residual.  A
+    most ``curvature``, and that where the radius is 0; a reach of 0 is the residual.  A
     loss that is not smooth is replaced by its mean over the window, whose derivative is
     (L(u + ρ) - L(u - ρ)) / 2ρ, but in F.
     """
@@ -98,7 +98,8 @@ def _slopes(loss, u, a, r, curvature, smooth, reach):
     slope = loss.gradient(u, a)
     if r == 0.0:
         return slope, curvature
-    least = abs(slope) / (reach if reach > 0.0 else FAR * max(abs(u - a), r))
+    # The residual gives the parabola of reweighted least squares, which lies above the loss.
+    least = abs(slope) / (reach if reach > 0.0 else max(abs(u - a), r))
     if not smooth:
         h = max(_secant(loss, u, a, r), least)
         return (loss.value(u + r, a) - loss.value(u - r, a)) / (2.0 * r), min(h, curvature)

@@ -240,6 +240,12 @@ class HalfStep:
             self.state.penalty[part.rows] = self.penalties(part, x)
             self.target[part.rows] = x
 
+    def penalise(self) -> None:
+        """Renew the penalties of the state, after somebody else has changed ``target``."""
+        for part in self.parts:
+            x = self.target[part.rows].astype(np.float64)
+            self.state.penalty[part.rows] = self.penalties(part, x)
+
     @cached_property
     def is_quadratic(self) -> bool:
         """Whether models are exact."""
