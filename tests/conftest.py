@@ -40,8 +40,8 @@ def _cache_directory() -> Path:
     return mine
 
 
-# Before anything imports numba, which reads it once.  A worker inherits the choice of the process that
-# started it, which is not one of the user's.
+# Before anything imports numba, which reads it once.  A worker inherits the choice of the process
+# that started it, which is not one of the user's.
 if os.environ.get("NUMBA_CACHE_DIR") in (None, os.environ.get("SKGLRM_TEST_CACHE")):
     os.environ["NUMBA_CACHE_DIR"] = os.environ["SKGLRM_TEST_CACHE"] = str(_cache_directory())
 

@@ -233,13 +233,13 @@ def _balance(problem: Problem, X: Floats, H: Floats, sides: tuple[HalfStep, ...]
     The products stay, and the penalty falls: alternation alone would take hundreds of passes.
     """
     parts = (*problem.row_parts, *problem.column_parts)
-    strengths = [part.regularizer.quadratic_strength for part in parts]
+    strengths = [part.regularizer.quadratic_strength or 0.0 for part in parts]
     coupled = problem.row_coupling is not None or problem.column_coupling is not None
     if len(parts) != 2 or coupled or not all(strengths):
         return
     k = problem.n_components
     x, y = (
-        np.sqrt(strength) * np.linalg.norm(factors[:, :k].astype(np.float64), axis=0)
+        strength**0.5 * np.linalg.norm(factors[:, :k].astype(np.float64), axis=0)
         for strength, factors in zip(strengths, (X, H), strict=True)
     )
     alive = (x > 0) & (y > 0)
@@ -302,8 +302,8 @@ def feasible_columns(problem: Problem, X: Floats, H: Floats, backend: Backend) -
         columns = column_sides(problem, X, H)
     raise ValueError(
         f"The loss of column {infinite[0]} is infinite at the start, however small its factors are "
-        "made. Thresholds need offset=True, a column_regularizer that allows factors of 0 (not Fixed, "
-        "ConstantLast or Box away from 0), and an init whose objective is finite; "
+        "made. Thresholds need offset=True, a column_regularizer that allows factors of 0 (not "
+        "Fixed, ConstantLast or Box away from 0), and an init whose objective is finite; "
         "'cumulative_logit' and 'ordinal_hinge' need less."
     )
 
