@@ -128,7 +128,7 @@ class ImplicitALS(Factorizer):
     Examples
     --------
     >>> import numpy as np
-    >>> from skglrm.implicit_als import ImplicitALS
+    >>> from skglrm import ImplicitALS
     >>> clicks = np.array([[1, 2, 0, 0], [3, 1, 1, 0], [0, 0, 1, 4], [0, 0, 0, 1]])
     >>> model = ImplicitALS(2, random_state=0).fit(clicks)
     >>> model.recommend(clicks, n=1, return_scores=False).ravel()
