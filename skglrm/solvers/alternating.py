@@ -153,8 +153,8 @@ def _column_penalty(problem: Problem, X: Floats, H: Floats) -> float:
 
 
 def _penalty(side: HalfStep) -> float:
-    parts = ((part, side.target[part.rows].astype(np.float64)) for part in side.parts)
-    return sum(float(side.penalties(part, x).sum()) for part, x in parts)
+    side.penalise()
+    return float(side.state.penalty.sum())
 
 
 def column_losses(problem: Problem, factors: Factors, backend: Backend) -> npt.NDArray[np.float64]:

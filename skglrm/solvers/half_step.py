@@ -125,9 +125,12 @@ class Term:
         m, _, K = self.other.shape
         Y = np.zeros((m, -(-K // 8) * 8))
         Y[:, :K] = self.other[:, 0]
-        with one_blas_thread():
-            gram = np.ascontiguousarray((Y.T @ Y)[:K, :K])
-        return self.cells.lacking, read_only(Y), read_only(gram)
+        gram, lacking = np.zeros((K, K)), self.cells.lacking
+        fullest = int(np.diff(self.cells.indptr).max(initial=0))
+        if lacking[0][-1] or fullest == self.cells.n_columns:  # else nobody reads it
+            with one_blas_thread():
+                gram = np.ascontiguousarray((Y.T @ Y)[:K, :K])
+        return lacking, read_only(Y), read_only(gram)
 
     @property
     def is_kinked(self) -> bool:
@@ -237,11 +240,12 @@ class HalfStep:
         for part in self.parts if self.project else ():
             x = self.target[part.rows].astype(np.float64)
             self._prox(part, 1e-10, x)
-            self.state.penalty[part.rows] = self.penalties(part, x)
             self.target[part.rows] = x
+        if self.project:
+            self.penalise()
 
     def penalise(self) -> None:
-        """Renew the penalties of the state, after somebody else has changed ``target``."""
+        """Renew the penalties of the state, after ``target`` has changed."""
         for part in self.parts:
             x = self.target[part.rows].astype(np.float64)
             self.state.penalty[part.rows] = self.penalties(part, x)
@@ -431,29 +435,12 @@ class _Method(NamedTuple):
 
 
 def _method(regularizer: Any, k: int) -> _Method:
-    center = np.zeros(k)
-    strength = regularizer.quadratic_strength
-    if strength is None and hasattr(regularizer, "center"):
-        strength = regularizer.regularizer.quadratic_strength
-        if len(regularizer.center) == k:
-            center[:] = regularizer.center
-        else:
-            strength = None
-    if strength is not None:
-        return _Method(float(strength), center, False)
-    return _Method(None, center, _acts_on_entries(regularizer, k))
-
-
-def _acts_on_entries(regularizer: Any, k: int) -> bool:
-    """Whether every entry has the same cost and prox of its own, wherever it stands."""
-    if not regularizer.separable or regularizer.on_block or k == 0:
-        return False
-    whole = np.linspace(-3.0, 4.0, k)
-    single = np.full(1, whole[-1])
-    alike = np.full(k, whole[-1])
-    regularizer.prox(single, 0.3)
-    regularizer.prox(alike, 0.3)
-    return bool((alike == single).all())
+    ridge = regularizer.quadratic_center
+    if ridge is None:
+        by_coordinates = regularizer.separable and not regularizer.on_block
+        return _Method(None, np.zeros(k), by_coordinates)
+    strength, center = ridge
+    return _Method(float(strength), np.zeros(k) if center is None else np.array(center), False)
 
 
 # ------------------------------------------------------------------ tasks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -11,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
 from .._jit import read_only
 from ..backends.base import Backend
 from ..kernels.implicit import rotate_rows, solve_rows, solve_rows_cg, solve_rows_subspace
-from .base import Floats, Patience
+from .base import Floats, Patience, one_blas_thread
 from .implicit_start import can_start_spectrally, spectral_start
 
 __all__ = ["ImplicitALSSolver", "Model", "Side", "Solution", "choose_solver", "gram", "solve_side"]
@@ -135,16 +133,6 @@ def choose_solver(k: int, mean_cells: float) -> str:
 
 
 # ------------------------------------------------------------------ the Gram matrix and its basis
-
-
-@functools.cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def one_blas_thread() -> Any:
-    """Context in which BLAS and LAPACK use the calling thread: same bits whatever is configured."""
-    return _controller().limit(limits=1, user_api="blas")
 
 
 def gram(factors: Floats, backend: Backend) -> npt.NDArray[np.float64]:
