@@ -5,15 +5,25 @@ assume there is no NaN counts missing cells as observed.  There is no ``parallel
 backends run these serial kernels side by side, so no threading layer can abort or survive a fork.
 """
 
+import contextlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import config, njit
 
-kernel = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}
-)
+from ._kernel_cache import KernelCache
+
+_compiled = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+
+
+def kernel(function: Any) -> Any:
+    """Compile a function when it is called first, and keep the result on disk."""
+    compiled = _compiled(function)
+    if not config.DISABLE_JIT:
+        with contextlib.suppress(RuntimeError):  # there is no folder to write to
+            compiled._cache = KernelCache(function)
+    return compiled
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,8 +1,7 @@
 """Where kernels are cached while tests run, and what tests of several files share."""
 
-import hashlib
+import contextlib
 import os
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -13,31 +12,22 @@ ROOT = Path(__file__).resolve().parents[1]
 DAY = 86_400
 
 
-def _digest_of_package() -> str:
-    sources = sorted((ROOT / "skglrm").rglob("*.py"))
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-
-
 def _cache_directory() -> Path:
-    """Directory that persists between runs, and is another one after any edit of the package.
+    """Directory that all workers share and that persists between runs.
 
-    Numba looks at the file of a kernel only, so a shared directory could answer for code that has
-    changed elsewhere.  Directories that nobody has used for two days are removed.
+    Files that nobody has written for two weeks are removed: edits of kernels leave them behind.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError:
         home = Path(tempfile.gettempdir())
-    caches = home / "skglrm-tests"
-    # Numba's cache has no lock, so tests that run side by side do not share one.
-    mine = caches / (_digest_of_package() + os.environ.get("PYTEST_XDIST_WORKER", ""))
-    mine.mkdir(parents=True, exist_ok=True)
-    os.utime(mine)
-    for other in caches.iterdir():
-        if time.time() - other.stat().st_mtime > 2 * DAY:
-            shutil.rmtree(other, ignore_errors=True)
-    return mine
+    kernels = home / "skglrm-tests" / "kernels"
+    for path in kernels.rglob("*.nbc"):
+        with contextlib.suppress(FileNotFoundError):  # another worker was faster
+            if time.time() - path.stat().st_mtime > 14 * DAY:
+                path.unlink()
+    return kernels
 
 
 # Before anything imports numba, which reads it once.  A worker inherits the choice of the process
