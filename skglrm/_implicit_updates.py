@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from ._factorizer import Floats, count_entries
+from ._factorizer import Floats
 from ._ids import grown, position_dtype
 from ._interactions import Growing, History, canonical, csr_of, read_interactions
 from .backends import ThreadsBackend
@@ -222,9 +222,8 @@ def _commit(
         [model._column_counts, np.zeros(n_columns - len(model._column_counts), np.int64)]
     )
     for part, sign in ((removed, -1), (histories, 1), (additions, 1)):
-        counts, sums = count_entries(part.indices, part.data, n_columns)
-        column_counts += sign * counts
-        column_sums += sign * sums
+        np.add.at(column_counts, part.indices, sign)
+        np.add.at(column_sums, part.indices, sign * part.data.astype(np.float64))
     row_sums[rows] = histories.sum(axis=1)
     row_sums[others] += additions.sum(axis=1)
 
