@@ -30,8 +30,9 @@ def effective_threads(n_jobs: Any) -> int:
     nested = getattr(get_active_backend()[0], "nesting_level", 0) or 0
     if n_jobs is not None and n_jobs < 0 and nested > 0:
         return 1
-    # More threads than that could only wait for each other.
-    return min(joblib.effective_n_jobs(n_jobs), 4 * joblib.cpu_count())
+    n_threads = int(joblib.effective_n_jobs(n_jobs))
+    # More threads than that could only wait for each other.  Counting processors takes long.
+    return n_threads if n_threads <= 4 else min(n_threads, 4 * joblib.cpu_count())
 
 
 class ThreadsBackend(Backend):
@@ -42,7 +43,8 @@ class ThreadsBackend(Backend):
         self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
 
     def map(self, task, blocks, shared):  # noqa: D102
-        if self._pool is None:
+        blocks = list(blocks)
+        if self._pool is None or len(blocks) == 1:  # starting a thread takes as long as a small task
             return [task(block, shared) for block in blocks]
         return list(self._pool.map(lambda block: task(block, shared), blocks))
 
