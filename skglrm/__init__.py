@@ -1,6 +1,18 @@
 """Matrix factorization for data with missing cells, in the manner of scikit-learn."""
 
-from . import domains, losses, metrics, presets, regularizers, weighting
+from . import (
+    datasets,
+    domains,
+    io,
+    losses,
+    metrics,
+    model_selection,
+    presets,
+    regularizers,
+    weighting,
+)
+from ._persistence import load
+from .block_file import BlockFile
 from .entries import Entries
 from .entry_regressor import EntryRegressor
 from .fpsg import FPSGFactorizer
@@ -9,13 +21,18 @@ from .implicit_als import ImplicitALS
 
 __all__ = [
     "GLRM",
+    "BlockFile",
     "Entries",
     "EntryRegressor",
     "FPSGFactorizer",
     "ImplicitALS",
+    "datasets",
     "domains",
+    "io",
+    "load",
     "losses",
     "metrics",
+    "model_selection",
     "presets",
     "regularizers",
     "weighting",

@@ -1,4 +1,4 @@
-"""Components in a canonical form, and what each of them explains."""
+"""What components cost, and what each of them explains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from ._columns import Columns, Group
 
-__all__ = ["explained_shares", "principal_axes", "shared_strength"]
+__all__ = ["explained_shares", "shared_strength"]
 
 Floats = npt.NDArray[np.floating]
 
@@ -23,25 +23,6 @@ def shared_strength(regularizer: Any) -> float | None:
     if isinstance(regularizer, list) or getattr(regularizer, "on_block", False):
         return None
     return getattr(regularizer, "quadratic_strength", None)
-
-
-def principal_axes(W: Floats, H: Floats, row_strength: float, column_strength: float) -> Floats:
-    """Return column factors with the same products WHᵀ, orthogonal, the heaviest first.
-
-    WHᵀ = USVᵀ is split as U√S and √S Vᵀ, scaled so that ½ s_w ‖W‖² + ½ s_h ‖H‖² is least.  The
-    entry of largest magnitude of each component is positive.
-    """
-    Qh, Rh = np.linalg.qr(H.astype(np.float64))
-    W = W.astype(np.float64, copy=False)
-    squares, axes = np.linalg.eigh(W.T @ W)  # W is long, and an orthogonal factor is not needed
-    _, S, Vt = np.linalg.svd((np.sqrt(np.maximum(squares, 0))[:, None] * axes.T) @ Rh.T)
-    k = H.shape[1]
-    out = np.zeros((len(H), k))
-    n = min(k, S.size, Vt.shape[0])
-    ratio = (row_strength / column_strength) ** 0.25 if row_strength and column_strength else 1.0
-    out[:, :n] = (Qh @ Vt[:n].T) * (np.sqrt(S[:n]) * ratio)
-    peak = out[np.argmax(np.abs(out), axis=0), np.arange(k)]
-    return np.ascontiguousarray(out * np.where(peak < 0, -1, 1), dtype=H.dtype)
 
 
 def explained_shares(

@@ -15,6 +15,8 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from ._ids import codes_of
 from ._jit import read_only
 from ._observations import read_input
+from ._persistence import Saved
+from ._progress import Watched
 from ._ranking import best_columns, most_similar
 from .backends import Backend, effective_threads, get_backend
 from .entries import Entries
@@ -29,7 +31,9 @@ DAMPING = 5
 Floats = npt.NDArray[np.floating]
 
 
-class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+class Factorizer(
+    Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Watched, BaseEstimator, ABC
+):
     """Base of the estimators: everything that follows from ``row_factors_`` and ``components_``.
 
     A subclass has a parameter ``unstored``, says how rows are folded in, and keeps the number and
@@ -171,6 +175,7 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         exclude_seen: bool = True,
         items: npt.ArrayLike | None = None,
         return_scores: bool = True,
+        return_names: bool = False,
     ) -> Any:
         """Return the columns with the highest predicted values for each row.
 
@@ -188,11 +193,14 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             Columns that may be returned; ``None`` means all.
         return_scores : bool, default=True
             Return the predicted values as well.
+        return_names : bool, default=False
+            Return the ids of columns, or the names of features, in place of positions.
 
         Returns
         -------
-        items : ndarray of int64, shape (n_rows, n)
-            Columns, best first; -1 where fewer than n remain.
+        items : ndarray of int64, or of names, shape (n_rows, n)
+            Columns, best first; -1 where fewer than n remain.  Names are objects, and None where
+            fewer remain; dates are dates, and NaT.
         scores : ndarray of shape (n_rows, n)
             Their predicted values; -inf where fewer than n remain.  Only with ``return_scores``.
 
@@ -201,10 +209,12 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If ``n`` is not a positive integer, or ``items`` are no columns of the fitted matrix.
+            If ``n`` is not a positive integer, ``items`` are no columns of the fitted matrix, or
+            its columns have no names.
         """
         check_is_fitted(self)
         n = _check_n(n)
+        names = self._column_names() if return_names else None
         pool = None if items is None else np.unique(self._check_items(items))
         if isinstance(X, Entries):
             row_at, seen = self._aligned(X)
@@ -223,7 +233,20 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             best, scores = best_columns(
                 rows, columns, n, exclude=exclude, pool=pool, backend=backend
             )
+        if names is not None:
+            best = _named(names, best)
         return (best, scores) if return_scores else best
+
+    def _column_names(self) -> npt.NDArray[Any]:
+        names = self.col_ids_
+        if names is None:
+            names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            raise ValueError(
+                "The columns of the fitted matrix have no names. Fit on a data frame or on "
+                "Entries.from_frame, or leave return_names=False."
+            )
+        return names
 
     def similar_items(
         self, items: npt.ArrayLike | None = None, n: int = 10, *, frame: str | None = None
@@ -316,12 +339,6 @@ class Factorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         engine: Any = frame
         return nw.from_dict({**pairs, "score": scores[there]}, backend=engine).to_native()
 
-    def _report(self, iteration: int, objective: float, validation: float | None = None) -> None:
-        if self.verbose:
-            held_out = "" if validation is None else f", held-out loss {validation:.6g}"
-            line = f"iteration {iteration}: objective {objective:.6g}{held_out}"
-            print(f"[{type(self).__name__}] {line}")
-
     # -------------------------------------------------------------- reading
 
     def _read(self, X: Any) -> Entries:
@@ -390,6 +407,15 @@ def _check_n(n: Any) -> int:
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(f"n must be a positive integer. Got {n!r} instead.")
     return int(n)
+
+
+def _named(names: npt.NDArray[Any], positions: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Names in place of positions, None or NaT in place of -1."""
+    dated = names.dtype.kind in "mM"
+    out = np.full(positions.shape, "NaT" if dated else None, names.dtype if dated else object)
+    there = positions >= 0
+    out[there] = names[positions[there]]
+    return out
 
 
 def _positions(name: str, ids: npt.ArrayLike) -> npt.NDArray[Any]:

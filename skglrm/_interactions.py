@@ -109,10 +109,10 @@ class Growing:
         return new
 
     def __getstate__(self) -> Any:
-        return self.array.copy()  # without the spare memory
+        return {"array": self.array.copy()}  # without the spare memory
 
-    def __setstate__(self, array: Any) -> None:
-        self.array, self._memory, self._n_used = array, None, [len(array)]
+    def __setstate__(self, state: Any) -> None:
+        self.__init__(state["array"])  # type: ignore[misc]
 
 
 class History:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_array
 
 from ._ids import encode, position_dtype
 from ._jit import read_only
+from ._spark.entries import OnCluster, read_frame
 from .kernels.dense import count_observed, list_observed
 from .solvers.grid import DuplicateCellError
 
@@ -266,6 +267,48 @@ class Entries:
         entries.row_ids, entries.col_ids = known_rows, known_cols
         return entries
 
+    @classmethod
+    def from_spark(
+        cls,
+        df: Any,
+        *,
+        row: str,
+        col: str,
+        value: str,
+        row_ids: ArrayLike | None = None,
+        col_ids: ArrayLike | None = None,
+    ) -> SparkEntries:
+        """Read a long table on a Spark cluster, and leave it there.
+
+        Ids of any type become positions as in `from_frame`: they are sorted and joined on the
+        cluster, and only their list comes to the driver, which is as long as the factors will be.
+        ``ImplicitALS(backend="spark")`` is fitted without a cell on the driver; everything else
+        collects the cells when it needs them.
+
+        Parameters
+        ----------
+        df : pyspark.sql.DataFrame
+            Read several times: persist it if it is costly. It must hold the same each time.
+        row, col, value : str
+            Names of the columns that hold the row id, the column id and the value of a cell.
+        row_ids, col_ids : array-like of shape (n_rows,) and (n_columns,), optional
+            Known ids, each once, in the order of their positions.
+
+        Returns
+        -------
+        SparkEntries
+            Entries whose attribute `cells` is a Spark data frame of positions and values.
+
+        Raises
+        ------
+        TypeError
+            If `df` is no Spark data frame, or values are not real numbers.
+        ValueError
+            If a column does not exist, an id or a value is missing, or an id is not in the
+            vocabulary.
+        """
+        return SparkEntries(**read_frame(df, row, col, value, row_ids, col_ids))
+
     @property
     def shape(self) -> tuple[int]:
         """``(n_entries,)``.
@@ -341,6 +384,53 @@ class Entries:
         cells = self.to_csr().tocoo()
         X[cells.row, cells.col] = cells.data
         return X
+
+    def to_frame(
+        self, *, row: str = "row", col: str = "col", value: str = "value", backend: str = "pandas"
+    ) -> Any:
+        """Return the entries as a long table: one line per observed cell.
+
+        The way back from `from_frame`: ids where there are ids, else positions.
+
+        Parameters
+        ----------
+        row, col, value : str
+            Names of the columns.
+        backend : {"pandas", "polars", "pyarrow"}, default="pandas"
+            The library whose data frame to make.
+
+        Returns
+        -------
+        data frame with three columns and `len(self)` lines
+
+        Raises
+        ------
+        ValueError
+            If `backend` is unknown.
+        """
+        import narwhals.stable.v2 as nw
+
+        if backend not in ("pandas", "polars", "pyarrow"):
+            raise ValueError(f"backend must be 'pandas', 'polars' or 'pyarrow'; got {backend!r}.")
+        columns = {
+            row: self.row if self.row_ids is None else self.row_ids[self.row],
+            col: self.col if self.col_ids is None else self.col_ids[self.col],
+            value: self.value,
+        }
+        engine: Any = backend
+        return nw.from_dict(columns, backend=engine).to_native()
+
+
+class SparkEntries(OnCluster, Entries):  # type: ignore[override]
+    """What `Entries.from_spark` returns."""
+
+    def __getitem__(self, key: Any) -> Entries:
+        return self.collect()[key]
+
+    def collect(self) -> Entries:
+        """Bring the cells to the driver, in no order."""
+        cells = self.row, self.col, self.value
+        return Entries._trusted(*cells, self.matrix_shape, self.row_ids, self.col_ids)
 
 
 # Arrays given by the user

@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
 
 from ._ids import codes_of, unique_ids, with_new
 from ._observations import unchanged_on_error
+from ._persistence import Saved
 from .entries import Entries
 
 __all__ = ["EntryRegressor"]
@@ -26,7 +27,7 @@ __all__ = ["EntryRegressor"]
 Array = NDArray[Any]
 
 
-class EntryRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+class EntryRegressor(Saved, RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     """Regressor on pairs of ids: the value of the cell (row id, column id).
 
     Makes a matrix factorizer an ordinary scikit-learn regressor: `X` holds the two ids of each

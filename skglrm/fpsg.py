@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._factorizer import Factorizer, Floats, count_entries, position_of
-from ._held_out import drawn_cells, hidden_cells
-from ._ids import extended, grown, position_dtype
-from ._jit import read_only
-from ._observations import read_input, read_matrix, unchanged_on_error
+from ._factorizer import DAMPING, Floats, position_of
+from ._fpsg_model import FPSGModel, of_ones, with_ones
+from ._fpsg_outputs import d2, labels, mean_auc, offsets, responses
+from ._fpsg_task import encoded, task_of
+from ._fpsg_updates import updated
+from ._held_out import hidden_cells
+from ._observations import unchanged_on_error
+from ._out_of_core import stored
 from ._parameters import check_choice, check_flag, check_integer, check_real
+from ._weights import weighted_cells
 from .backends import effective_threads, get_backend
+from .block_file import BlockFile
 from .entries import Entries
-from .kernels.grid import sum_squared_deviations
-from .kernels.least_squares import solve_rows, solve_rows_proximal
-from .kernels.predictions import total_loss
-from .losses import get_loss
-from .solvers.base import Solution
-from .solvers.block_sgd import SCHEDULES, BlockSGD, Cells, Start
+from .solvers.block_sgd import SCHEDULES
 
 __all__ = ["FPSGFactorizer"]
 
-LOSSES = ("squared",)
-
-ENTRIES_PER_BLOCK = 45_000
-"""Aim of ``n_blocks=None``: about a millisecond of work, and bands that fit in a core's cache."""
-
-ROWS_PER_TASK = 256
+OUTPUTS = ("response", "score", "label")
 
 
-class FPSGFactorizer(Factorizer):
+class FPSGFactorizer(FPSGModel):
     r"""Matrix factorization by parallel block stochastic gradient descent.
 
     Unstored cells of a sparse ``X`` are missing, not zero, unless ``unstored="zero"``; NaN is
@@ -45,20 +37,29 @@ class FPSGFactorizer(Factorizer):
 
     .. math::
 
-        \sum_{(i,j) \in \Omega} \Big[ \tfrac12 (w_i \cdot h_j - a_{ij})^2
+        \sum_{(i,j) \in \Omega} \omega_{ij} \Big[ L(w_i \cdot h_j, a_{ij})
         + \tfrac{\lambda}{2} \big( \|w_i\|_2^2 + \|h_j\|_2^2 \big)
         + \mu \big( \|w_i\|_1 + \|h_j\|_1 \big) \Big]
 
-    so a row or column is penalised in proportion to its number of entries.  Entries are cut into
-    a grid of blocks; threads visit blocks that share neither rows nor columns, so there are no
-    locks and no lost updates.  Learning rates adapt to each row and column.
+    so a row or column is penalised in proportion to its number of entries.  L is half the squared
+    error unless ``loss`` says otherwise; all weights ω are 1 unless given.  Entries are cut into a
+    grid of blocks; threads visit blocks that share neither rows nor columns, so there are no locks
+    and no lost updates.  Learning rates adapt to each row and column.
 
     Parameters
     ----------
     n_components : int, default=32
         Number of factors k.
-    loss : {"squared"}, default="squared"
-        What an entry costs: half the squared error.
+    loss : str or Loss, default="squared"
+        What an entry costs: an instance from :mod:`skglrm.losses`, one of your own, or
+
+        - of numbers: "squared", "absolute", "huber", "quantile" (the median), "fractional",
+          "poisson", and "kl", which needs ``nonnegative``;
+        - of Booleans (0 and 1, or -1 and 1): "logistic", "hinge", "squared_hinge";
+        - of positives, where a value says only that a row has a column: "bpr_row" ranks the columns
+          of every row, those with an entry above others that are drawn (BPR), "bpr_column" the rows
+          of every column, and "one_class" is squared errors over the whole matrix, 1 where there is
+          an entry and 0 elsewhere, solved exactly.
     regularization : float, default=0.05
         λ ≥ 0, per entry.
     l1_regularization : float, default=0.0
@@ -67,6 +68,12 @@ class FPSGFactorizer(Factorizer):
         First step size on data scaled to unit deviation, hence the same for all data.
     nonnegative : bool, default=False
         Keep all factors ≥ 0.
+    fit_intercept : bool, default=False
+        Predict μ + b_i + c_j + w_i·h_j, where μ is the best constant, and b and c are penalised as
+        factors are, measured in √``scale_``.  They are two more components, the first: (b_i, 1) in
+        ``row_factors_`` and (1, μ + c_j) in ``components_``.
+    unobserved_weight : float, default=0.1
+        What a cell without an entry weighs with "one_class", beside 1; more than 0, at most 1.
     schedule : {"fpsg", "rotation", "hogwild"}, default="fpsg"
         Which blocks run together.  "fpsg": the free block with the fewest visits; nobody waits, and
         with several threads results vary from run to run.  "rotation": strata of disjoint blocks;
@@ -74,6 +81,9 @@ class FPSGFactorizer(Factorizer):
     n_blocks : int, default=None
         Bands of rows, and of columns, of the grid; at least ``n_jobs`` + 1 for "fpsg", better
         2 ``n_jobs`` + 1.  ``None`` chooses by the number of entries.
+    warm_start : bool, default=False
+        Go on from the factors and learning rates of the last fit, with data of the same shape; the
+        scale of the data, and what early stopping holds out, stay.
     early_stopping : bool, default=False
         Hold out a share of the entries, stop when their loss no longer falls, keep the factors (and
         learning rates) of the best iteration.
@@ -99,27 +109,37 @@ class FPSGFactorizer(Factorizer):
     Attributes
     ----------
     components_ : ndarray of shape (n_components, n_features)
-        Column factors.  float32 for float32 data, else float64.
+        Column factors; with ``fit_intercept`` two components more.  float32 for float32 data, else
+        float64.
     row_factors_ : ndarray of shape (n_rows, n_components)
         Row factors.  A row without entries has zeros.
     baseline_ : float
-        Mean of the entries; what is predicted where row and column are both unseen.
+        Score that costs least if all entries must share it, such as the mean, or log odds; what is
+        predicted where row and column are both unseen.  0 if entries are positives.
+    classes_ : ndarray of shape (2,)
+        The two values of Booleans; only with losses of these.
     loss_curve_ : list of float
         Objective by iteration, in units of the data: the losses of all entries, each taken just
         before its visit, plus the penalty at the end.
     validation_curve_ : list of float
-        Mean loss of the held-out entries by iteration; empty without early stopping.
+        Mean loss of the held-out entries by iteration (of rankings, against negatives that are
+        drawn once); empty without early stopping.
+    history_ : dict of list
+        Of the last ``fit``, for each iteration: its number ``"iteration"``, ``"seconds"`` since the
+        fit began, and the ``"objective"``;
+        with early stopping also the ``"held_out_loss"``.
     n_iter_ : int
         Number of iterations run.
     best_iter_ : int
         The iteration whose factors were kept.
     scale_ : float
-        Unit of the scaled problem: the standard deviation of the entries.
+        Unit of the scaled problem: the standard deviation of the entries, or 1 if predictions do
+        not have the unit of the data.
     row_ids_, col_ids_ : ndarray or None
         Ids of rows and columns if fitted on ``Entries`` that have them.
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, if they are strings.
 
     See Also
@@ -129,6 +149,9 @@ class FPSGFactorizer(Factorizer):
 
     Notes
     -----
+    An interrupt (Ctrl-C) ends a fit at once: the model then holds the factors of the last whole
+    iteration, and ``KeyboardInterrupt`` is raised again.
+
     With several threads and ``schedule="fpsg"``, two fits with the same seed differ slightly: the
     one documented exception to scikit-learn's checks (``check_fit_idempotent``).  Choose
     ``schedule="rotation"`` for reproducible parallel fits.
@@ -140,6 +163,9 @@ class FPSGFactorizer(Factorizer):
 
     W.-S. Chin, Y. Zhuang, Y.-C. Juan and C.-J. Lin, "A learning-rate schedule for stochastic
     gradient methods to matrix factorization", PAKDD 2015.
+
+    S. Rendle, C. Freudenthaler, Z. Gantner and L. Schmidt-Thieme, "BPR: Bayesian personalized
+    ranking from implicit feedback", UAI 2009.
 
     R. Gemulla, E. Nijkamp, P. Haas and Y. Sismanis, "Large-scale matrix factorization with
     distributed stochastic gradient descent", KDD 2011.
@@ -164,8 +190,11 @@ class FPSGFactorizer(Factorizer):
         l1_regularization=0.0,
         learning_rate=0.1,
         nonnegative=False,
+        fit_intercept=False,
+        unobserved_weight=0.1,
         schedule="fpsg",
         n_blocks=None,
+        warm_start=False,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=3,
@@ -183,8 +212,11 @@ class FPSGFactorizer(Factorizer):
         self.l1_regularization = l1_regularization
         self.learning_rate = learning_rate
         self.nonnegative = nonnegative
+        self.fit_intercept = fit_intercept
+        self.unobserved_weight = unobserved_weight
         self.schedule = schedule
         self.n_blocks = n_blocks
+        self.warm_start = warm_start
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -200,19 +232,24 @@ class FPSGFactorizer(Factorizer):
         tags = super().__sklearn_tags__()
         # Which block comes first depends on timing, unless one thread takes them all.
         tags.non_deterministic = self.schedule != "rotation" and self.n_jobs not in (None, 1)
+        tags.input_tags.positive_only = self.loss in ("kl", "bpr_row", "bpr_column", "one_class")
         return tags
 
     # -------------------------------------------------------------- fitting
 
-    def fit(self, X: Any, y: Any = None) -> FPSGFactorizer:
+    def fit(self, X: Any, y: Any = None, *, weights: Any = None) -> FPSGFactorizer:
         """Factor the observed cells of ``X``.
 
         Parameters
         ----------
-        X : array-like, sparse, data frame or Entries of shape (n_rows, n_features)
-            Data; NaN is missing.
+        X : array-like, sparse, data frame, Entries or BlockFile of shape (n_rows, n_features)
+            Data; NaN is missing.  A ``BlockFile`` is read block by block, in memory for the factors
+            and the blocks in hand.
         y : ignored
             Present by convention.
+        weights : array-like or sparse, default=None
+            Weight ≥ 0 of each cell, of its loss and penalty: of the shape of ``X``, or (n_rows, 1),
+            or (1, n_features); of ``Entries``, one per entry.  A cell of weight 0 is missing.
 
         Returns
         -------
@@ -227,10 +264,36 @@ class FPSGFactorizer(Factorizer):
             If the fit diverges: make ``learning_rate`` smaller.
         """
         self._check_parameters()
-        with unchanged_on_error(self):
-            entries = read_input(self, X, unstored=self.unstored, reset=True)
-            self._fit_entries(entries, self.max_iter)
+        with self._watched(X):
+            with unchanged_on_error(self):
+                if isinstance(X, BlockFile):
+                    with stored(self, X, weights) as file:
+                        interrupted = self._fit_entries(file, None, self.max_iter)
+                else:
+                    entries, w = weighted_cells(self._input(X, reset=True), weights, X)
+                    interrupted = self._fit_entries(*self._encoded(entries, w), self.max_iter)
+            if interrupted:
+                raise KeyboardInterrupt
         return self
+
+    def fit_transform(self, X: Any, y: Any = None, *, weights: Any = None) -> Floats:
+        """Fit, and fold the rows in.
+
+        Parameters
+        ----------
+        X : array-like, sparse, data frame or Entries of shape (n_rows, n_features)
+            Data; NaN is missing.
+        y : ignored
+            Present by convention.
+        weights : array-like or sparse, default=None
+            Weight of each cell, see :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_components)
+            What :meth:`transform` returns for ``X``.
+        """
+        return self.fit(X, weights=weights).transform(X)
 
     def partial_fit(self, X: Any, y: Any = None) -> FPSGFactorizer:
         """Update the factors by one iteration over new entries.
@@ -262,14 +325,88 @@ class FPSGFactorizer(Factorizer):
         self._check_parameters()
         with unchanged_on_error(self):
             if not hasattr(self, "components_"):
-                entries = read_input(self, X, unstored=self.unstored, reset=True)
-                self._fit_entries(entries, 1)
+                entries, _ = self._encoded(self._input(X, reset=True), None)
+                self._fit_entries(entries, None, 1)
+            elif self._task.kind == "whole":
+                entries, _ = encoded(self._task, self._input(X, reset=False))
+                is_matrix = not isinstance(X, Entries)
+                ones = with_ones(entries.to_csr()) if is_matrix else of_ones(entries)
+                self._take_exact(self._exact.partial_fit(ones))
             else:
-                self._update(X)
+                updated(self, X)
         return self
 
+    # -------------------------------------------------------------- predicting
+
+    def predict_entries(
+        self, rows: npt.ArrayLike, cols: npt.ArrayLike, *, output: str = "response"
+    ) -> Floats:
+        """Predict single cells of the fitted matrix.
+
+        Parameters
+        ----------
+        rows, cols : array-like of int, shape (n_cells,)
+            Positions of the cells.  A position that is negative or beyond the fitted matrix, or
+            whose row or column had no entry, counts as unseen.
+        output : {"response", "score", "label"}, default="response"
+            "score": the inner product of the factors.  "response": what it says of the value; the
+            probability of true with ``loss="logistic"``, the expected count with "poisson".
+            "label": the likelier of ``classes_``, with losses of Booleans.
+
+        Returns
+        -------
+        ndarray of shape (n_cells,)
+            Predictions, never NaN: where one side is unseen, the baseline plus the damped offset of
+            the other; where both are, the baseline.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If the positions are not integers.
+        ValueError
+            If the two arrays are not one-dimensional and of equal length, or ``output`` is unknown
+            or not to be had with this loss.
+        """
+        scores = super().predict_entries(rows, cols)
+        if output not in OUTPUTS:
+            raise ValueError(
+                f"output must be one of {', '.join(map(repr, OUTPUTS))}. Got {output!r} instead."
+            )
+        if output == "label":
+            return labels(self._task, scores, getattr(self, "classes_", None))
+        return scores if output == "score" else responses(self._task, scores)
+
+    def inverse_transform(self, W: npt.ArrayLike) -> Floats:
+        """Predict all cells of rows with given factors.
+
+        Parameters
+        ----------
+        W : array-like of shape (n_rows, n_components)
+            Factors, for instance from :meth:`transform`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features)
+            Predicted values; probabilities with ``loss="logistic"``.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If ``W`` has another number of columns than ``n_components``.
+        """
+        scores = super().inverse_transform(W)
+        return responses(self._task, scores)
+
     def score(self, X: Any, y: Any = None) -> float:
-        """Return D² = 1 − loss / loss of the best constant, on cells that were not fitted on.
+        """Return how well cells are predicted that were not fitted on.
+
+        Losses of numbers and Booleans are scored by D² = 1 − loss / loss of the best constant;
+        "bpr_row", "bpr_column" and "one_class" by the AUC of the cells among those that have no
+        entry, the mean over rows (with "bpr_column" over columns).
 
         Parameters
         ----------
@@ -283,8 +420,8 @@ class FPSGFactorizer(Factorizer):
         Returns
         -------
         float
-            At most 1; 0 is as good as a constant.  NaN, with a warning, if there is no cell to
-            score.
+            At most 1; of D², 0 is as good as a constant, of AUC ½ as chance.  NaN, with a warning,
+            if there is no cell to score.
 
         Raises
         ------
@@ -295,54 +432,59 @@ class FPSGFactorizer(Factorizer):
         """
         check_is_fitted(self)
         if isinstance(X, Entries):
+            X, _ = encoded(self._task, X)
             row_at = position_of(
                 X.matrix_shape[0], X.row_ids, self.row_ids_, len(self.row_factors_)
             )
             column_at = position_of(
                 X.matrix_shape[1], X.col_ids, self.col_ids_, self.n_features_in_
             )
-            observed = X.value
-            predicted = self.predict_entries(row_at[X.row], column_at[X.col])
-        else:
-            entries = self._read(X)
-            hidden = hidden_cells(entries)
-            W = self._fold_in(entries[~hidden].to_csr())
-            cells = entries[hidden]
-            observed = cells.value
-            predicted = np.einsum("ij,ij->i", W[cells.row], self.components_.T[cells.col])
-        return self._d2(observed.astype(np.float64), predicted.astype(np.float64))
+            row, col = row_at[X.row], column_at[X.col]
+            if self._task.of_positives:
+                known = (row >= 0) & (col >= 0)
+                shape = len(self.row_factors_), self.n_features_in_
+                hidden = Entries._trusted(row[known], col[known], X.value[known], shape)
+                return self._auc(self.row_factors_, hidden, self._seen())
+            predicted = self.predict_entries(row, col, output="score")
+            return self._d2(X.value, predicted)
+        entries = self._read(X)
+        mask = hidden_cells(entries)
+        seen, hidden = entries[~mask].to_csr(), entries[mask]
+        W = self._fold_in(seen)
+        if self._task.of_positives:
+            return self._auc(W, hidden, seen)
+        predicted = np.einsum("ij,ij->i", W[hidden.row], self.components_.T[hidden.col])
+        return self._d2(hidden.value, predicted)
 
     def _d2(self, observed: Floats, predicted: Floats) -> float:
-        if observed.size < 2:
-            warnings.warn(
-                f"The score is undefined: there are {observed.size} cells to score, and rows of a "
-                "matrix need two observed cells each to hide one.",
-                UndefinedMetricWarning,
-                stacklevel=3,
-            )
-            return float("nan")
-        loss = get_loss(self.loss)
-        constant = loss.best_constant(observed)
-        cost = total_loss(loss, read_only(predicted), read_only(observed))
-        cost_of_constant = total_loss(
-            loss, read_only(np.full_like(observed, constant)), read_only(observed)
-        )
-        if cost_of_constant == 0.0:
-            return 1.0 if cost == 0.0 else 0.0
-        return 1.0 - cost / cost_of_constant
+        return d2(self._task, observed.astype(np.float64), predicted.astype(np.float64))
 
-    # -------------------------------------------------------------- the fit of entries
+    def _auc(self, W: Floats, hidden: Entries, seen: sp.csr_array) -> float:
+        relevant, H = hidden.to_csr(), self.components_.T
+        if self._task.by_column:
+            return mean_auc(H, W, sp.csr_array(relevant.T), sp.csr_array(seen.T))
+        return mean_auc(W, H, relevant, seen)
+
+    def _offsets(self, counts: Any, sums: Any) -> tuple[npt.NDArray[np.float64], Any]:
+        mean = float(self._row_sums.sum() / max(self._row_counts.sum(), 1e-300))
+        return offsets(self._task, self.baseline_, counts, sums, DAMPING, mean), counts > 0
+
+    def _similar(self, side: str, factors: Floats, *args: Any) -> Any:
+        return super()._similar(side, factors[:, 2 * self._has_intercepts :], *args)
 
     def _check_parameters(self) -> None:
         check_integer(self, "n_components", 1)
-        check_choice(self, "loss", LOSSES)
         check_real(self, "regularization", 0.0)
         check_real(self, "l1_regularization", 0.0)
         check_real(self, "learning_rate", 0.0, above=True)
         check_flag(self, "nonnegative")
+        check_flag(self, "fit_intercept")
+        check_real(self, "unobserved_weight", 0.0, above=True)
+        task_of(self)
         check_choice(self, "schedule", tuple(SCHEDULES))
         if self.n_blocks is not None:
             check_integer(self, "n_blocks", 1)
+        check_flag(self, "warm_start")
         check_flag(self, "early_stopping")
         check_real(self, "validation_fraction", 0.0, 1.0, above=True)
         check_integer(self, "n_iter_no_change", 1)
@@ -352,313 +494,3 @@ class FPSGFactorizer(Factorizer):
         check_integer(self, "verbose", 0)
         get_backend(self.backend, 1).close()
         effective_threads(self.n_jobs)
-
-    def _fit_entries(self, entries: Entries, max_iter: int) -> None:
-        rng = check_random_state(self.random_state)
-        seed = int(rng.randint(np.iinfo(np.int32).max))
-        held_out = None
-        if self.early_stopping and max_iter > 1:
-            if len(entries) < 2:
-                raise ValueError(
-                    f"Early stopping with validation_fraction={self.validation_fraction} leaves "
-                    f"no entries on one side of {len(entries)}. Fit without early_stopping."
-                )
-            hidden = drawn_cells(entries, self.validation_fraction, seed)
-            entries, held_out = entries[~hidden], entries[hidden]
-            held_out.to_csr()  # refuses duplicates, as the solver does among the others
-
-        n_rows, n_columns = entries.matrix_shape
-        sides = [(entries.row, n_rows), (entries.col, n_columns)]
-        with get_backend(self.backend, min(2, effective_threads(self.n_jobs))) as backend:
-            counted = backend.map(_count_side, sides, entries.value)
-        (row_counts, row_sums), (column_counts, column_sums) = counted
-        baseline = row_sums.sum() / len(entries)
-        scale = _unit(entries.value, baseline)
-        k, dtype = self.n_components, entries.value.dtype
-        start = Start(
-            _random_factors(row_counts, k, dtype, scale, (seed, 11)),
-            _random_factors(column_counts, k, dtype, scale, (seed, 12)),
-            np.ones((n_rows, 2), dtype),
-            np.ones((n_columns, 2), dtype),
-        )
-        cells = Cells(entries.row, entries.col, entries.value, row_counts, column_counts)
-        solution = self._solve(cells, start, scale, seed, max_iter, held_out=held_out)
-
-        self._seed = seed
-        self.scale_, self.baseline_ = scale, float(baseline)
-        self._row_counts, self._row_sums = row_counts, row_sums
-        self._column_counts, self._column_sums = column_counts, column_sums
-        self.row_ids_, self.col_ids_ = entries.row_ids, entries.col_ids
-        self._set_factors(
-            solution.row_factors,
-            solution.column_factors,
-            solution.row_accumulators,
-            solution.column_accumulators,
-        )
-        self.loss_curve_ = solution.loss_curve
-        self.validation_curve_ = solution.validation_curve
-        self.n_iter_, self.best_iter_ = solution.n_iter, solution.best_iter
-
-    def _set_factors(
-        self, row_factors: Floats, column_factors: Floats, row_steps: Floats, column_steps: Floats
-    ) -> None:
-        self.row_factors_, self.components_ = row_factors, column_factors.T
-        self._row_accumulators, self._column_accumulators = row_steps, column_steps
-        self._n_features_out = self.components_.shape[0]
-
-    def _solve(
-        self,
-        cells: Cells,
-        start: Start,
-        scale: float,
-        seed: int,
-        max_iter: int,
-        *,
-        first_epoch: int = 0,
-        held_out: Entries | None = None,
-    ) -> Solution:
-        """Solve in units of c = ``scale``, where a = c a′ and p = √c p′.
-
-        A loss with L(c u, c a) = c^d L(u, a) makes that λ′ = c^(1−d) λ and μ′ = c^(½−d) μ, and the
-        objective c^d times the scaled one.
-        """
-        loss = get_loss(self.loss)
-        degree = loss.degree if loss.degree is not None else 0.0
-        n_bands, n_threads = self._n_bands(cells, is_update=first_epoch > 0)
-        solver = BlockSGD(
-            loss=loss,
-            l2=self.regularization * scale ** (1 - degree),
-            l1=self.l1_regularization * scale ** (0.5 - degree),
-            nonnegative=self.nonnegative,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            n_bands=n_bands,
-            max_iter=max_iter,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            slow_first=first_epoch == 0 and max_iter > 1,
-            first_epoch=first_epoch,
-            seed=seed,
-            value_unit=scale,
-            objective_unit=scale**degree,
-            report=self._report,
-        )
-        validation = None
-        if held_out is not None:
-            none = np.zeros(0, np.int64)
-            validation = Cells(held_out.row, held_out.col, held_out.value, none, none)
-        with get_backend(self.backend, n_threads) as backend:
-            solution = solver.solve(cells, start, backend, validation)
-        if self.tol > 0 and max_iter > 1 and not solution.converged:
-            warnings.warn(
-                f"FPSGFactorizer did not converge in {max_iter} iterations: the objective still "
-                f"falls by more than tol={self.tol:g} of itself. Raise max_iter or tol.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        return solution
-
-    def _n_bands(self, cells: Cells, is_update: bool) -> tuple[int, int]:
-        """Return bands per side, which do not depend on ``n_jobs``, and how many threads to use.
-
-        A batch of an update may have fewer rows than ``n_blocks``, and makes do with fewer bands.
-        """
-        n_threads = effective_threads(self.n_jobs)
-        most = min(cells.row_counts.size, cells.column_counts.size)
-        if self.n_blocks is None:
-            n_bands = min(most, max(1, round((cells.value.size / ENTRIES_PER_BLOCK) ** 0.5)))
-            if self.schedule == "fpsg":
-                # Below two bands per thread, and one, a thread has no choice of blocks.
-                n_threads = min(n_threads, max(1, (n_bands - 1) // 2))
-            return n_bands, min(n_threads, n_bands)
-        n_bands = min(int(self.n_blocks), most) if is_update else int(self.n_blocks)
-        if n_bands > most:
-            raise ValueError(
-                f"n_blocks={n_bands} bands need as many rows and columns, but the smaller side of "
-                f"the data has {most}. Lower n_blocks, or leave it at None."
-            )
-        if is_update:
-            n_threads = min(n_threads, max(1, (n_bands - 1) // 2))
-        if self.schedule == "fpsg" and n_threads > 1:
-            if n_bands < n_threads + 1:
-                raise ValueError(
-                    f"schedule='fpsg' with {n_threads} threads needs n_blocks of at least "
-                    f"{n_threads + 1}, or a thread finds no free block; got {n_bands}. Raise "
-                    "n_blocks, leave it at None, or lower n_jobs."
-                )
-            if n_bands < 2 * n_threads + 1:
-                warnings.warn(
-                    f"n_blocks={n_bands} leaves {n_threads} threads little choice of blocks; "
-                    f"{2 * n_threads + 1} or more converge better.",
-                    UserWarning,
-                    stacklevel=5,
-                )
-        return n_bands, n_threads
-
-    # -------------------------------------------------------------- updates
-
-    def _update(self, X: Any) -> None:
-        """Visit new entries once, from where the known rows and columns stand."""
-        n_known = len(self.row_factors_)
-        if isinstance(X, Entries):
-            row_at, row_ids, n_rows = grown(
-                "row", X.matrix_shape[0], X.row_ids, self.row_ids_, n_known
-            )
-            column_at, col_ids, n_columns = grown(
-                "column", X.matrix_shape[1], X.col_ids, self.col_ids_, self.n_features_in_
-            )
-            dtype = position_dtype((n_rows, n_columns))
-            row, col = row_at.astype(dtype)[X.row], column_at.astype(dtype)[X.col]
-        else:
-            if self.row_ids_ is not None:
-                raise ValueError(
-                    "The model was fitted on Entries with ids, and a matrix does not say which "
-                    "ids its rows have. Pass Entries.from_frame(...) to partial_fit."
-                )
-            X = read_matrix(self, X, unstored=self.unstored, reset=False)
-            row_ids, col_ids = None, self.col_ids_
-            n_rows, n_columns = n_known + X.matrix_shape[0], self.n_features_in_
-            row, col = X.row + n_known, X.col
-        value = X.value.astype(self.components_.dtype, copy=False)
-
-        W = extended(self.row_factors_, n_rows, 0)
-        H = extended(self.components_.T, n_columns, 0)
-        row_steps = extended(self._row_accumulators, n_rows, 1)
-        column_steps = extended(self._column_accumulators, n_columns, 1)
-        row_counts, row_sums = count_entries(row, value, n_rows)
-        column_counts, column_sums = count_entries(col, value, n_columns)
-        old_row_counts = extended(self._row_counts, n_rows, 0)
-        old_column_counts = extended(self._column_counts, n_columns, 0)
-
-        if value.size:
-            self._start_new(W, H, row, col, value, old_row_counts, old_column_counts)
-            # Only rows and columns with entries move: solve for them alone.
-            rows, columns = np.flatnonzero(row_counts), np.flatnonzero(column_counts)
-            solution = self._solve(
-                Cells(
-                    _ranks(rows, n_rows)[row],
-                    _ranks(columns, n_columns)[col],
-                    value,
-                    row_counts[rows],
-                    column_counts[columns],
-                ),
-                Start(W[rows], H[columns], row_steps[rows], column_steps[columns]),
-                self.scale_,
-                self._seed,
-                1,
-                first_epoch=self.n_iter_,
-            )
-            W[rows], H[columns] = solution.row_factors, solution.column_factors
-            row_steps[rows] = solution.row_accumulators
-            column_steps[columns] = solution.column_accumulators
-            self.loss_curve_ = [*self.loss_curve_, *solution.loss_curve]
-            self.n_iter_ += 1
-            self.best_iter_ = self.n_iter_
-
-        self._row_counts = old_row_counts + row_counts
-        self._row_sums = extended(self._row_sums, n_rows, 0) + row_sums
-        self._column_counts = old_column_counts + column_counts
-        self._column_sums = extended(self._column_sums, n_columns, 0) + column_sums
-        self.baseline_ = float(self._row_sums.sum() / self._row_counts.sum())
-        if n_columns != self.n_features_in_:
-            self.n_features_in_ = n_columns
-            if hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-        self.row_ids_, self.col_ids_ = row_ids, col_ids
-        self._set_factors(W, H, row_steps, column_steps)
-
-    def _start_new(
-        self,
-        W: Floats,
-        H: Floats,
-        row: npt.NDArray[Any],
-        col: npt.NDArray[Any],
-        value: Floats,
-        row_counts: npt.NDArray[np.int64],
-        column_counts: npt.NDArray[np.int64],
-    ) -> None:
-        """Give rows and columns without entries so far factors to start from, in place.
-
-        Rows are folded in on known columns, then columns on known rows; what is left is drawn.
-        """
-        matrix = Entries._trusted(row, col, value, (len(W), len(H))).to_csr()
-        known_column = (column_counts > 0)[matrix.indices]
-        for side, other, cells, known, counts, stream in (
-            (W, H, matrix, known_column, row_counts, 11),
-            (H, W, sp.csr_array(matrix.T), None, column_counts, 12),
-        ):
-            new = np.flatnonzero((counts == 0) & (np.diff(cells.indptr) > 0))
-            if not new.size:
-                continue
-            if known is not None:
-                cells = _kept(cells, known)
-            side[new] = self._fold_in(cells[new], other)
-            without = new[~side[new].any(axis=1)]
-            draw = np.ones(len(side), np.int64)
-            seed = (self._seed, stream, self.n_iter_)
-            fresh = _random_factors(draw, side.shape[1], side.dtype, self.scale_, seed)
-            side[without] = fresh[without]
-
-    # -------------------------------------------------------------- folding in
-
-    def _fold_in(self, matrix: sp.csr_array, column_factors: Floats | None = None) -> Floats:
-        """Minimise the objective over unseen rows, each alone; exact for the squared loss."""
-        other = self.components_.T if column_factors is None else column_factors
-        out = np.zeros((matrix.shape[0], other.shape[1]), other.dtype)
-        shared = (self, matrix, np.ascontiguousarray(other), out)
-        runs = [
-            (start, min(start + ROWS_PER_TASK, len(out)))
-            for start in range(0, len(out), ROWS_PER_TASK)
-        ]
-        n_threads = min(effective_threads(self.n_jobs), max(1, len(runs)))
-        with get_backend(self.backend, n_threads) as backend:
-            backend.map(_fold_in_run, runs, shared)
-        return out
-
-
-def _count_side(side: Any, values: Floats) -> Any:
-    return count_entries(side[0], values, side[1])
-
-
-def _fold_in_run(run: tuple[int, int], shared: Any) -> None:
-    model, matrix, other, out = shared
-    cells = map(read_only, (matrix.indptr, matrix.indices, matrix.data, other))
-    if model.l1_regularization > 0 or model.nonnegative:
-        solve_rows_proximal(
-            *cells, float(model.regularization), float(model.l1_regularization),
-            bool(model.nonnegative), 1000, 1e-10, *run, out,
-        )  # fmt: skip
-    else:
-        solve_rows(*cells, float(model.regularization), *run, out)
-
-
-def _unit(values: Floats, mean: float) -> float:
-    """Return the standard deviation; of constant data the root mean square, or 1 if that is 0."""
-    deviation = float(np.sqrt(sum_squared_deviations(read_only(values), mean) / values.size))
-    rms = float(np.hypot(mean, deviation))
-    unit = deviation if deviation > 1e-4 * rms else rms
-    # Rounded, so that it does not depend on the order in which values were summed.
-    return float(np.float32(unit)) or 1.0
-
-
-def _random_factors(
-    counts: npt.NDArray[np.int64], k: int, dtype: Any, scale: float, seed: tuple[int, ...]
-) -> Floats:
-    """Draw from [0, √(scale/k)) in order of id, so that the start does not depend on the grid."""
-    factors = np.random.default_rng(seed).random((counts.size, k), dtype=dtype)
-    factors *= dtype.type((scale / k) ** 0.5)
-    factors[counts == 0] = 0
-    return factors
-
-
-def _ranks(ids: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int32]:
-    """Map each of ``ids`` to its place among them."""
-    ranks = np.zeros(n, np.int32)
-    ranks[ids] = np.arange(ids.size)
-    return ranks
-
-
-def _kept(matrix: sp.csr_array, keep: npt.NDArray[np.bool_]) -> sp.csr_array:
-    """Return the matrix with some of its stored entries only."""
-    indptr = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr].astype(matrix.indptr.dtype)
-    return sp.csr_array((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)

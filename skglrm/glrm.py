@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._certificate import duality_gap
 from ._column_losses import in_units, resolve_losses, resolve_regularizers, with_thresholds
 from ._columns import Columns, Null
-from ._components import explained_shares, principal_axes, shared_strength
+from ._components import explained_shares, shared_strength
 from ._factorizer import Floats, count_entries
 from ._growth import grow
 from ._observations import read_input, unchanged_on_error
@@ -30,11 +32,9 @@ from .losses import get_loss
 from .regularizers import get_regularizer
 from .solvers.alternating import (
     fold_in,
-    refold,
     rows_are_closed,
     solve_alternating,
     solve_exact,
-    turned,
 )
 from .solvers.problem import Factors, Fit, Problem
 from .solvers.start import INITS, make_start
@@ -128,13 +128,16 @@ class GLRM(TableModel):
         Losses and both regularizers of the fitted model.
     loss_curve_ : list of float
         Objective after each iteration.
+    history_ : dict of list
+        Of the last ``fit``, for each iteration: its number ``"iteration"``, ``"seconds"`` since the
+        fit began, and the ``"objective"``.
     n_iter_ : int
         Number of iterations run.
     row_ids_, col_ids_ : ndarray or None
         Ids of rows and columns if fitted on ``Entries`` that have them.
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, if they are strings.
 
     See Also
@@ -248,7 +251,7 @@ class GLRM(TableModel):
             If a column is of a type that no loss fits.
         """
         self._check_parameters()
-        with unchanged_on_error(self):
+        with self._watched(X), unchanged_on_error(self):
             self._fit(X, weights)
         return self
 
@@ -314,16 +317,21 @@ class GLRM(TableModel):
     ) -> None:
         self._describe_columns(matrix, weights, entries, table)
         problem = self._problem(matrix, weights, of_fit=True)
+
+        def report(iteration: int, objective: float, factors: Callable[[], Factors]) -> bool:
+            def fitted() -> dict[str, Any]:
+                model = copy(self)
+                model._keep(factors(), matrix)
+                model.objective_, model.n_iter_ = objective, iteration
+                return dict(vars(model))
+
+            return self._report(iteration, objective, fitted=fitted)
+
         with self._get_backend() as backend:
-            found = self._solve(problem, self._start(problem, backend), backend)
-            factors, total = self._canonical(found.factors), found.loss_curve[-1]
-            if factors is not found.factors:
-                factors, total = refold(problem, factors, backend)
-        self.objective_ = float(total)
-        # The last iteration ends with what is done to the factors after it.
-        self.loss_curve_ = [*map(float, found.loss_curve[:-1]), self.objective_]
-        self.n_iter_ = len(self.loss_curve_)
-        self._keep(factors, matrix)
+            found = self._solve(problem, self._start(problem, backend), backend, report)
+        self.loss_curve_ = [*map(float, found.loss_curve)]
+        self.objective_, self.n_iter_ = self.loss_curve_[-1], len(self.loss_curve_)
+        self._keep(found.factors, matrix)
         self.importance_ = explained_shares(
             self._columns, matrix, self.column_weights_, self.row_factors_, self._H,
             self.offset_,
@@ -362,8 +370,8 @@ class GLRM(TableModel):
         self._column_counts, self._column_sums = counted
         self.baseline_ = float(self._row_sums.sum() / max(1, matrix.nnz))
 
-    def _solve(self, problem: Problem, start: Factors, backend: Any) -> Fit:
-        options = {"max_iter": self.max_iter, "tol": self.tol, "report": self._report}
+    def _solve(self, problem: Problem, start: Factors, backend: Any, report: Any) -> Fit:
+        options = {"max_iter": self.max_iter, "tol": self.tol, "report": report}
         if self.solver == "exact":
             found = solve_exact(problem, start, backend, **options)
         elif self.solver == "lbfgs":
@@ -399,21 +407,6 @@ class GLRM(TableModel):
         given = Factors(np.asarray(W), np.asarray(components).T, *map(np.asarray, offset))
         _check_start(given, problem)
         return given
-
-    def _canonical(self, factors: Factors) -> Factors:
-        """Turn the factors to their principal axes, if all rotations cost the same."""
-        sides = (self._regularizer("row"), self._regularizer("column"))
-        if any(isinstance(one, list) for one in sides):
-            return factors
-        row, column = map(shared_strength, sides)
-        groups = self._columns.groups
-        plain = all(group.loss.convex and group.loss.finite for group in groups)
-        if row is None or column is None or (row > 0) != (column > 0) or not plain:
-            return factors
-        units = self._units[:, None]
-        H = principal_axes(factors.row_factors, factors.column_factors / units, row, column)
-        H = (H * units).astype(factors.column_factors.dtype)
-        return turned(factors, H)
 
     # -------------------------------------------------------------- tools
 
@@ -538,7 +531,8 @@ class GLRM(TableModel):
         row = self._regularizer("row", matrix.shape[0], ids)
         names = self._names(None, self._table)
         column = self._regularizer("column", matrix.shape[1], names)
-        column = in_units(column, self._units[self._columns.starts[:-1]])
+        units = self._units[self._columns.starts[:-1]]
+        column = in_units(column, units)
         column = with_thresholds(column, self._columns, names, self.offset)
         return Problem.build(
             matrix,
@@ -548,6 +542,7 @@ class GLRM(TableModel):
             row_regularizer=row,
             column_regularizer=column,
             offset=self.offset,
+            units=units,
         )
 
     def _regularizer(self, side: str, n: int | None = None, names: Any = None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._factorizer import Factorizer, Floats, count_entries
 from ._held_out import hidden_cells
+from ._implicit_cluster import fit_on_cluster, stays_on_cluster
 from ._implicit_updates import updated
 from ._interactions import Growing, History, canonical, csr_of, read_interactions
 from ._observations import unchanged_on_error
@@ -27,6 +29,7 @@ from .solvers.implicit import (
     Model,
     Side,
     SingularRowError,
+    Solution,
     in_basis,
     singular,
     solve_side,
@@ -94,6 +97,9 @@ class ImplicitALS(Factorizer):
         Row factors.  A row without positive cells has zeros.
     loss_curve_ : list of float
         The objective after each iteration.
+    history_ : dict of list
+        Of the last ``fit``, for each iteration: its number ``"iteration"``, ``"seconds"`` since the
+        fit began, and the ``"objective"``.
     n_iter_ : int
         Number of iterations run.
     solver_ : tuple of str
@@ -102,7 +108,7 @@ class ImplicitALS(Factorizer):
         Ids of rows and columns if fitted on ``Entries`` that have them.
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, if they are strings.
 
     See Also
@@ -195,7 +201,10 @@ class ImplicitALS(Factorizer):
             which ``regularization`` > 0 prevents; the message says what to do.
         """
         self._check_parameters()
-        with unchanged_on_error(self):
+        with self._watched(X), unchanged_on_error(self):
+            if stays_on_cluster(self, X):
+                self._warn(fit_on_cluster(self, X))
+                return self
             entries = read_interactions(self, X, reset=True)
             if not self.unobserved_weight and not (entries.value < 0).any():
                 warnings.warn(
@@ -292,12 +301,29 @@ class ImplicitALS(Factorizer):
     def _fit_entries(self, entries: Entries) -> None:
         matrix, k = csr_of(entries), int(self.n_components)
         rows, columns = (Growing.empty(n, k, dtype=matrix.dtype) for n in matrix.shape)
+
+        def report(iteration: int, objective: float, so_far: Solution) -> bool:
+            def fitted() -> dict[str, Any]:
+                X, Y = map(Growing.copy_of, (so_far.row_factors, so_far.column_factors))
+                model = copy(self)
+                model._keep(so_far, X, Y, matrix, entries)
+                return dict(vars(model))
+
+            return self._report(iteration, objective, fitted=fitted)
+
         solver = ImplicitALSSolver(
-            self._model(), self.solver, int(self.max_iter), float(self.tol), self._report
+            self._model(), self.solver, int(self.max_iter), float(self.tol), report
         )
         with get_backend(self.backend, effective_threads(self.n_jobs)) as backend:
             solution = solver.solve(matrix, rows.array, columns.array, backend, self._seed())
-        self.loss_curve_, self.solver_ = solution.loss_curve, solution.solvers
+        self._keep(solution, rows, columns, matrix, entries)
+        self._warn(solution.converged)
+
+    def _keep(
+        self, solution: Solution, rows: Growing, columns: Growing, matrix: Any, entries: Entries
+    ) -> None:
+        """Set the attributes that follow from factors and the entries that they were fitted to."""
+        self.loss_curve_, self.solver_ = list(solution.loss_curve), solution.solvers
         self.n_iter_ = len(solution.loss_curve)
         self._history = History(matrix)
         self._row_counts, self._row_sums = count_entries(
@@ -310,7 +336,6 @@ class ImplicitALS(Factorizer):
         self._column_gram, self._row_gram = np.diag(solution.spectrum), None
         self._spectrum, self._rotation = solution.spectrum, None
         self._set_factors(rows, columns)
-        self._warn(solution.converged)
 
     def _seed(self) -> int:
         if isinstance(self.random_state, np.random.Generator):
@@ -392,6 +417,7 @@ class ImplicitALS(Factorizer):
         exclude_seen: bool = True,
         items: npt.ArrayLike | None = None,
         return_scores: bool = True,
+        return_names: bool = False,
     ) -> Any:
         """Return the columns with the highest predicted preferences for each row.
 
@@ -412,11 +438,14 @@ class ImplicitALS(Factorizer):
             Columns that may be returned; ``None`` means all.
         return_scores : bool, default=True
             Return the predicted preferences as well.
+        return_names : bool, default=False
+            Return the ids of columns, or the names of features, in place of positions.
 
         Returns
         -------
-        items : ndarray of int64, shape (n_rows, n)
-            Columns, best first; -1 where fewer than n remain.
+        items : ndarray of int64, or of names, shape (n_rows, n)
+            Columns, best first; -1 where fewer than n remain.  Names are objects, and None where
+            fewer remain; dates are dates, and NaT.
         scores : ndarray of shape (n_rows, n)
             Their scores; -inf where fewer than n remain.  Only with ``return_scores``.
 
@@ -425,14 +454,16 @@ class ImplicitALS(Factorizer):
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If ``n`` is not a positive integer, or ``items`` are no columns of the fitted matrix.
+            If ``n`` is not a positive integer, ``items`` are no columns of the fitted matrix, or
+            its columns have no names.
         """
         check_is_fitted(self)
         if isinstance(X, Entries):
             X = canonical(X)
         return super().recommend(
-            X, n=n, exclude_seen=exclude_seen, items=items, return_scores=return_scores
-        )
+            X, n=n, exclude_seen=exclude_seen, items=items, return_scores=return_scores,
+            return_names=return_names,
+        )  # fmt: skip
 
     def _ranking_factors(self, W: Floats, counts: Any, sums: Any) -> tuple[Floats, Floats]:
         """Factors with one more coordinate, of popularity, for rows that have no direction."""

@@ -155,7 +155,7 @@ class LogWeighting(_Weighting):
     ----------
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, if ``fit`` was given a data frame.
 
     References
@@ -193,11 +193,11 @@ class TfidfWeighting(_Weighting):
     ----------
     n_rows_ : int
         Number of rows that have cells, N.
-    column_counts_ : ndarray of int64, shape (n_features_in_,)
+    column_counts_ : ndarray of int64, shape (n_features,)
         Number of cells of each column, d.
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, if ``fit`` was given a data frame.
 
     Examples
@@ -236,13 +236,13 @@ class BM25Weighting(_Weighting):
     ----------
     n_rows_ : int
         Number of rows that have cells, N.
-    column_counts_ : ndarray of int64, shape (n_features_in_,)
+    column_counts_ : ndarray of int64, shape (n_features,)
         Number of cells of each column, d.
     mean_length_ : float
         Mean sum of a row.
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, if ``fit`` was given a data frame.
 
     References

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-__all__ = ["Backend", "BlockSource"]
+__all__ = ["Backend", "BlockSource", "Scattered"]
 
 
 class BlockSource(Protocol):
@@ -15,11 +15,50 @@ class BlockSource(Protocol):
     def take(self) -> int | None:
         """Return a block, or ``None`` when there is none left."""
 
+    def take_all(self) -> list[int]:
+        """Return all blocks that may run now, side by side; none when there is none left."""
+
     def give(self, block: int) -> None:
         """Take a block back."""
 
     def stop(self) -> None:
         """Let nobody take another block."""
+
+
+class Scattered(ABC):
+    """Something shared by tasks each of which reads data of its own: rows of a large matrix.
+
+    A backend with other machines keeps the data there, in pieces, and sends the rest, the model,
+    before every ``map``.  Where there is one machine none of this is called.
+    """
+
+    @abstractmethod
+    def home(self) -> tuple[tuple[Any, ...], list[Any]]:
+        """Return what owns the data, compared by identity, and the place of every piece."""
+
+    @abstractmethod
+    def place(self, block: Any) -> Any:
+        """Return the place of the piece that a block reads."""
+
+    @abstractmethod
+    def piece(self, place: Any) -> Any:
+        """Return the data of a piece, to be sent once."""
+
+    @abstractmethod
+    def without_data(self) -> Any:
+        """Return what ``at`` and ``found`` are methods of: the same without data."""
+
+    @abstractmethod
+    def at(self, block: Any, piece: Any) -> tuple[Any, Any]:
+        """Return a block and what it shares, both about the rows of the piece alone."""
+
+    @abstractmethod
+    def found(self, result: Any, shared: Any) -> Any:
+        """Return what to send back: the result of a task, and what it has written to ``shared``."""
+
+    @abstractmethod
+    def put(self, block: Any, found: Any) -> Any:
+        """Write what a task has written elsewhere, and return its result."""
 
 
 class Backend(ABC):

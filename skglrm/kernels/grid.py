@@ -11,9 +11,10 @@ import numpy.typing as npt
 from .._jit import kernel
 
 
-def entry_type(value_type: npt.DTypeLike) -> np.dtype:
+def entry_type(value_type: npt.DTypeLike, weighted: bool = False) -> np.dtype:
     """Type of an entry in the grid: row, column and value side by side, 12 bytes in float32."""
-    return np.dtype([("row", np.int32), ("column", np.int32), ("value", value_type)])
+    fields = [("row", np.int32), ("column", np.int32), ("value", value_type)]
+    return np.dtype(fields + [("weight", value_type)] * weighted)
 
 
 RING = 16
@@ -40,7 +41,7 @@ def sum_squared_deviations(values, center):
 
 @kernel
 def count_blocks(row, column, row_spot, column_spot, n_bands, start, stop, counts):
-    """Count entries start..stop per block: counts (n_bands²,), block = band of i · n_bands + of j.
+    """Count entries start..stop per block: counts (n_blocks,), block = band of i · n_bands + of j.
 
     ``row_spot`` (n_rows, 2) and ``column_spot`` (n_columns, 2) hold the band and the place of ids.
     """
@@ -54,7 +55,7 @@ def scatter_blocks(
 ):
     """Write entries start..stop to their blocks, ids as places and values times ``unit``.
 
-    ``position`` (n_bands²,) is where the next entry of each block goes.
+    ``position`` (n_blocks,) is where the next entry of each block goes.
     """
     for t in range(start, stop):
         i, j = row[t], column[t]
@@ -62,6 +63,17 @@ def scatter_blocks(
         entry = entries[position[block]]
         entry["row"], entry["column"] = row_spot[i, 1], column_spot[j, 1]
         entry["value"] = unit * value[t]
+        position[block] += 1
+
+
+@kernel
+def scatter_weights(
+    row, column, weight, row_spot, column_spot, n_bands, start, stop, position, entries
+):
+    """Write the weights of entries start..stop to where ``scatter_blocks`` has written them."""
+    for t in range(start, stop):
+        block = row_spot[row[t], 0] * n_bands + column_spot[column[t], 0]
+        entries[position[block]]["weight"] = weight[t]
         position[block] += 1
 
 

@@ -46,41 +46,45 @@ DIFFERENCE = 1e-5
 @kernel
 def add_model(
     loss, reading, indptr, indices, values, weights, other, rows, x, curvature, smooth, reach,
-    radius, F, G, A,
+    radius, F, G, A, B,
 ):  # fmt: skip
     """Add a loss to F (n,), G (n, d or 1, K) and A (n, d or 1, K, K), at x like G.
 
-    ``radius`` (n,) is half the window of the slope of L', which is at least L' / ``reach``, at
+    ``radius`` (n,) is half the window of the slope of L', which is at least L' / ``reach`` (n,), at
     most ``curvature``, and that where the radius is 0; a reach of 0 is the residual.  A
     loss that is not smooth is replaced by its mean over the window, whose derivative is
-    (L(u + ρ) - L(u - ρ)) / 2ρ, but in F.
+    (L(u + ρ) - L(u - ρ)) / 2ρ, but in F.  B, like G or empty, gets what of G is by a kink inside of
+    the window: Σ ω h (u - κ) y.
     """
     K, width = x.shape[2], max(x.shape[1], other.shape[1])
     Y, T, sums = _scratch(K)
     mine, theirs = x.shape[1] // width, other.shape[1] // width
     for p in range(rows.size):
-        r, total = radius[p], 0.0
+        r, far, total = radius[p], reach[p], 0.0
         for c in range(width):
             sums[:] = 0.0
             z = x[p, c * mine]
             begin, end = indptr[rows[p]], indptr[rows[p] + 1]
             while begin < end:
-                n = min(len(Y), end - begin)
-                for b in range(n):
-                    row, y, t, u = other[indices[begin + b], c * theirs], Y[b], T[b], 0.0
+                n, stop = 0, min(end, begin + len(Y))
+                for b in range(begin, stop):
+                    row, y, t, u = other[indices[b], c * theirs], Y[n], T[n], 0.0
                     for d in range(K):
                         y[d] = row[d]
                         u += y[d] * z[d]
-                    a = _read(values[begin + b], reading, c)
-                    w = np.float64(weights[begin + b]) if weights.size > 0 else 1.0
+                    a = _read(values[b], reading, c)
+                    w = np.float64(weights[b]) if weights.size > 0 else 1.0
                     total += w * loss.value(u, a)
-                    slope, h = _slopes(loss, u, a, r, curvature, smooth, reach)
+                    slope, h, bend = _slopes(loss, u, a, r, curvature, smooth, far)
                     for d in range(K):
                         t[d] = w * h * y[d]
-                    t[K] = w * slope
+                    t[K], t[K + 1] = w * slope, w * bend
+                    n += slope != 0.0 or h != 0.0  # else the next one takes its place
                 _add_products(Y, T, n, sums)
-                begin += n
+                begin = stop
             _add_sums(sums, G[p, c * mine], A[p, c * mine])
+            for d in range(K if B.size > 0 else 0):
+                B[p, c * mine, d] += sums[K + 1, d]
         F[p] += total
 
 
@@ -94,25 +98,30 @@ def _read(value, reading, c):
 
 @kernel
 def _slopes(loss, u, a, r, curvature, smooth, reach):
-    # The slope of L and that of L'.  A smooth loss is looked at in the direction in which it falls.
+    # The slope of L and that of L', and what of the former is by a kink inside of the window.  A
+    # smooth loss is looked at in the direction in which it falls.
     slope = loss.gradient(u, a)
     if r == 0.0:
-        return slope, curvature
+        return slope, curvature, 0.0
     # The residual gives the parabola of reweighted least squares, which lies above the loss.
     least = abs(slope) / (reach if reach > 0.0 else max(abs(u - a), r))
     if not smooth:
-        h = max(_secant(loss, u, a, r), least)
-        return (loss.value(u + r, a) - loss.value(u - r, a)) / (2.0 * r), min(h, curvature)
+        before, after = loss.gradient(u - r, a), loss.gradient(u + r, a)
+        h = (after - before) / (2.0 * r)
+        if reach < np.inf:
+            h = max(_secant(loss, u, a, r, h), least)
+        slope = (loss.value(u + r, a) - loss.value(u - r, a)) / (2.0 * r)
+        return slope, min(h, curvature), slope - 0.5 * (before + after)
     ahead = -r if slope > 0.0 else r
     h = abs(loss.gradient(u + ahead, a) - slope) / r
-    return slope, min(max(h, least), curvature)
+    return slope, min(max(h, least), curvature), 0.0
 
 
 @kernel
-def _secant(loss, u, a, radius):
+def _secant(loss, u, a, radius, largest):
     # At kinks, wider windows see the next one from afar.
-    largest, r = 0.0, radius
-    for _ in range(3):
+    r = 8.0 * radius
+    for _ in range(2):
         h = (loss.gradient(u + r, a) - loss.gradient(u - r, a)) / (2.0 * r)
         if h > largest:
             largest = h
@@ -311,7 +320,7 @@ def add_weighted_model(indptr, indices, values, weights, other, rows, F, G, A):
 
 @kernel
 def _scratch(K):
-    width, height = (K + 8) // 8 * 8, (K + 4) // 4 * 4
+    width, height = (K + 8) // 8 * 8, (K + 5) // 4 * 4
     batch = max(32, min(256, 3072 // width))
     return np.zeros((batch, width)), np.zeros((batch, height)), np.zeros((height, width))
 

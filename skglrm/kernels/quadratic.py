@@ -156,6 +156,88 @@ def _subtract_row(builder, M, d):
 
 
 @kernel
+def minimise_on_interval(A, G, x, scale, strength, lower, upper, k, free, n_iter, tol, out):
+    r"""Minimise the model with A times ``scale`` and r = ½ s ‖x‖² on [l, u], eight rows abreast.
+
+    By cyclic coordinate descent from x (n, d, K); A is (n, d, K, K), or (1, 1, K, K) for all rows,
+    whose scale is then the same.  The first ``k`` coordinates are penalised and bounded.  It ends
+    after ``n_iter`` cycles, or when no coordinate moves by more than ``tol`` times the largest.
+    """
+    d, n = x.shape[1], x.shape[0] * x.shape[1]
+    M, inverse = np.zeros((free, free, SIDE_BY_SIDE)), np.zeros((free, SIDE_BY_SIDE))
+    z, slope = np.zeros((free, SIDE_BY_SIDE)), np.zeros((free, SIDE_BY_SIDE))
+    going, moves = np.zeros(SIDE_BY_SIDE), np.zeros((2, SIDE_BY_SIDE))
+    for first in range(0, n, SIDE_BY_SIDE):
+        for b in range(SIDE_BY_SIDE):
+            p, c = divmod(min(first + b, n - 1), d)  # the last one again where there is none
+            if first == 0 or A.shape[0] > 1:
+                H = A[p, c] if A.shape[0] > 1 else A[0, 0]
+                _put_matrix(H, scale[p], strength, k, free, b, M, inverse)
+            z[:, b], slope[:, b], going[b] = x[p, c, :free], G[p, c, :free], 1.0
+        for _ in range(n_iter):
+            moves[:] = 0.0
+            for m in range(free):
+                low, high = (lower, upper) if m < k else (-np.inf, np.inf)
+                descend(M, m, inverse, low, high, going, z, slope, moves)
+            for b in range(SIDE_BY_SIDE):
+                if moves[0, b] <= tol * moves[1, b]:
+                    going[b] = 0.0
+            if not going.any():
+                break
+        for b in range(min(SIDE_BY_SIDE, n - first)):
+            p, c = divmod(first + b, d)
+            out[p, c] = x[p, c]
+            out[p, c, :free] = z[:, b]
+
+
+@kernel
+def _put_matrix(H, scale, strength, k, free, b, M, inverse):
+    # A times its scale into lane b of M, and the inverse of its diagonal with the strength.
+    for m in range(free):
+        for l in range(free):  # noqa: E741
+            M[m, l, b] = scale * H[m, l]
+        M[m, m, b] = max(M[m, m, b], 1e-12)
+        inverse[m, b] = 1.0 / (M[m, m, b] + (strength if m < k else 0.0))
+
+
+def descend(M, m, inverse, lower, upper, going, z, slope, moves):
+    """Move coordinate m to its best place on [lower, upper], in the lanes that are going."""
+    new = (M[m, m] * z[m] - slope[m]) * inverse[m]
+    new = np.minimum(np.maximum(new, lower), upper) * going + z[m] * (1.0 - going)
+    change = new - z[m]
+    z[m] = new
+    slope += M[m] * change
+    moves[0] = np.maximum(moves[0], np.abs(change))
+    moves[1] = np.maximum(moves[1], np.abs(new))
+
+
+@vectorized(descend, returns=nothing)
+def _descend(builder, M, m, inverse, lower, upper, going, z, slope, moves):
+    n, element = z.shape[0], z.element
+    first = builder.mul(m, n)
+    own = z.row(m, SIDE_BY_SIDE)
+    old, here = own.load(0, SIDE_BY_SIDE), slope.row(m, SIDE_BY_SIDE).load(0, SIDE_BY_SIDE)
+    h = M.row(builder.add(first, m), SIDE_BY_SIDE).load(0, SIDE_BY_SIDE)
+    new = (h * old - here) * inverse.row(m, SIDE_BY_SIDE).load(0, SIDE_BY_SIDE)
+    low, high = (splat(builder, end, element, SIDE_BY_SIDE) for end in (lower, upper))
+    goes = going.vector().load(0, SIDE_BY_SIDE)
+    new = new.maximum(low).minimum(high) * goes + old * (old.full(1.0) - goes)
+    change = new - old
+    own.store(new, 0)
+
+    def body(l, nothing):  # noqa: E741
+        target = slope.row(l, SIDE_BY_SIDE)
+        factor = M.row(builder.add(first, l), SIDE_BY_SIDE).load(0, SIDE_BY_SIDE)
+        target.store(target.load(0, SIDE_BY_SIDE) + factor * change, 0)
+        return []
+
+    fold(builder, n, 1, [], body)
+    for number, size in enumerate((change, new)):
+        most = moves.row(m.type(number), SIDE_BY_SIDE)
+        most.store(most.load(0, SIDE_BY_SIDE).maximum(size.maximum(-size)), 0)
+
+
+@kernel
 def _half_squares(indices, values, Y, begin, end, z):
     total = 0.0
     for t in range(begin, end):

@@ -25,6 +25,12 @@ The *state* of a row is ``N_STATE`` numbers: G of this epoch (slow, fast), 1/√
 the beginning of the epoch (slow, fast), two unused.  An epoch's increments are summed apart because
 in float32 an increment below 6e-8 G would be lost for ever.
 
+An entry of weight ω counts like ω entries: its step is ω times as long, and the gradient that is
+squared is ω times as large.
+
+*Intercepts* are two coordinates more, the first two: (b, 1) in the rows of P and (1, c) in those of
+Q, so that p·q has the terms b + c.  What is 1 stays 1 in every visit.
+
 Every visit is a chain: prediction, loss, rates, update.  The prediction of the *next* entry is
 therefore begun before this one is written (and made again in the rare case that both share a row or
 a column), and its successors' rows are prefetched, so that neighbouring visits overlap.
@@ -94,11 +100,21 @@ class ProximalStep(GradientStep):
     floor: float
 
 
+@dataclass(frozen=True)
+class InterceptStep(ProximalStep):
+    """A proximal step in which the first two coordinates are those of intercepts."""
+
+    intercepts: bool
+
+
 @kernel
-def sgd_block(loss, step, width, entries, start, stop, clock, P, Q, row_state, column_state):
+def sgd_block(
+    loss, step, width, entries, weighted, start, stop, clock, P, Q, row_state, column_state
+):
     """Visit entries start..stop once, in order; return the sum of their losses before each visit.
 
-    ``entries`` (n_entries,) have the fields row, column, value; ``P`` (n_rows, width), ``Q``
+    ``entries`` (n_entries,) have the fields row, column, value, and ``weighted`` is None; or it is
+    ``entries`` once more, and they have the field weight.  ``P`` (n_rows, width), ``Q``
     (n_columns, width) and the states (n_rows, N_STATE), (n_columns, N_STATE) are updated in place.
     ``clock`` (0 to ``TICKS``) says when the first sample is due; let it differ from epoch to epoch,
     or an entry that comes always at the same place is always sampled, or never.
@@ -123,20 +139,20 @@ def sgd_block(loss, step, width, entries, start, stop, clock, P, Q, row_state, c
             following = entries[min(t + one, last)]
             next_i, next_j = np.int64(following["row"]), np.int64(following["column"])
             next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
-            z = -loss.gradient(slow + fast, a)
-            if abs(z) > limit:
+            z, weight = -loss.gradient(slow + fast, a), weight_at(weighted, t)
+            if abs(z * weight) > limit:
                 break
             limit = LARGE
-            total += loss.value(slow + fast, a)
-            visit(width, P, i, Q, j, row_state, column_state, z, step)
+            total += weight * loss.value(slow + fast, a)
+            visit(width, P, i, Q, j, row_state, column_state, z, weight, step)
             if next_i == i or next_j == j:
                 next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
             i, j, a, slow, fast = next_i, next_j, following["value"], next_slow, next_fast
             t += one
         if t <= last:
             # Outside the inner loop, whose registers it would take.
-            z = -loss.gradient(slow + fast, a)
-            times = 1.0 if abs(z) > LARGE else GAP
+            z, weight = -loss.gradient(slow + fast, a), weight_at(weighted, t)
+            times = (1.0 if abs(z * weight) > LARGE else GAP) * weight * weight
             sample(width, P, i, Q, j, row_state, column_state, z, slow, fast, times, step)
             limit = np.inf  # and now the visit itself
         if t == pause:
@@ -145,13 +161,21 @@ def sgd_block(loss, step, width, entries, start, stop, clock, P, Q, row_state, c
 
 
 @kernel
-def sum_losses(loss, width, entries, start, stop, P, Q):
-    """Return the sum of the losses of entries start..stop."""
+def weight_at(weighted, t):
+    """Return the weight of entry t, and 1 if entries have none (decided when it is compiled)."""
+    if weighted is None:
+        return 1.0
+    return weighted[t]["weight"]
+
+
+@kernel
+def sum_losses(loss, width, entries, weighted, start, stop, P, Q):
+    """Return the weighted sum of the losses of entries start..stop."""
     total = 0.0
     for t in range(start, stop):
         entry = entries[t]
         slow, fast = inner_products(width, P, np.int64(entry["row"]), Q, np.int64(entry["column"]))
-        total += loss.value(slow + fast, entry["value"])
+        total += weight_at(weighted, t) * loss.value(slow + fast, entry["value"])
     return total
 
 
@@ -191,15 +215,18 @@ def fetch(width, P, i, Q, j, row_state, column_state):
     """Bring the two rows of an entry and their states nearer; no effect on values."""
 
 
-def visit(width, P, i, Q, j, row_state, column_state, z, step):
+def visit(width, P, i, Q, j, row_state, column_state, z, weight, step):
     """Move both rows of an entry by one step."""
-    for row, state, l2, l1, own, other in _sides(P, i, Q, j, row_state, column_state, step):
+    sides = _sides(P, i, Q, j, row_state, column_state, step)
+    for one, (row, state, l2, l1, own, other) in zip((1, 0), sides, strict=True):
         for g, (dims, learning_rate, _) in enumerate(_groups(step)):
-            rate = learning_rate * state[2 + g]
+            rate = weight * learning_rate * state[2 + g]
             moved = max(1 - rate * l2, 0) * own[dims] + rate * z * other[dims]
             if hasattr(step, "floor"):
                 moved = np.maximum(moved - np.clip(moved, -rate * l1, rate * l1), step.floor)
             row[dims] = moved
+        if hasattr(step, "intercepts"):
+            row[one] = own[one]
 
 
 def sample(width, P, i, Q, j, row_state, column_state, z, slow, fast, times, step):
@@ -252,11 +279,12 @@ def _fetch(builder, width, P, i, Q, j, row_state, column_state):
 
 
 @vectorized(visit, returns=nothing)
-def _visit(builder, width, P, i, Q, j, row_state, column_state, z, step):
+def _visit(builder, width, P, i, Q, j, row_state, column_state, z, weight, step):
     four = _Four(builder, P.element, step)
     rows = P.row(i, width), Q.row(j, width)
     roots = row_state.row(i, N_STATE).load(2, 2), column_state.row(j, N_STATE).load(2, 2)
     rate = four(*[step.slow_rate, step.fast_rate] * 2) * roots[0].pick((0, 1, 2, 3), roots[1])
+    rate = rate * splat(builder, weight, P.element, 4)
     keep = (1.0 - rate * four.l2).maximum(0.0)
     add = rate * splat(builder, z, P.element, 4)
     prox = _Prox(four, rate, step) if hasattr(step, "floor") else None
@@ -267,8 +295,12 @@ def _visit(builder, width, P, i, Q, j, row_state, column_state, z, step):
         lanes = [group] * LANES, [2 + group] * LANES
         new_x = keep.pick(lanes[0]) * x + add.pick(lanes[0]) * y
         new_y = keep.pick(lanes[1]) * y + add.pick(lanes[1]) * x
-        for row, new, lane in zip(rows, (new_x, new_y), lanes, strict=True):
-            row.store(prox(new, lane) if prox else new, offset)
+        sides = zip(rows, (x, y), (new_x, new_y), lanes, (1, 0), strict=True)
+        for row, old, new, lane, one in sides:
+            new = prox(new, lane) if prox else new
+            if offset == 0 and hasattr(step, "intercepts"):
+                new = new.pick([n + LANES * (n == one) for n in range(LANES)], old)
+            row.store(new, offset)
 
     move(0)
     with builder.if_then(is_positive(builder, step.fast_rate)):  # not in a slow-only epoch

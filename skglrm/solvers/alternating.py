@@ -6,7 +6,6 @@ The same half-step serves both sides, and new rows: folding in is a fit whose co
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,19 +13,22 @@ import numpy.typing as npt
 
 from ..backends.base import Backend
 from ..domains import Boolean
-from .base import Floats
-from .half_step import HalfStep, Outcome, Term, improve, is_quadratic, settle
+from .axes import Axes
+from .base import Floats, one_blas_thread
+from .half_step import HalfStep, Outcome, Term, improve, is_quadratic
 from .problem import Factors, Fit, Group, Part, Problem
+from .settle import settle
 
 __all__ = [
-    "check_exact", "column_losses", "column_sides", "finish", "fold_in", "objective", "refold",
-    "row_side", "rows_are_closed", "solve_alternating", "solve_exact", "turned", "unit_of",
+    "check_exact", "column_losses", "column_sides", "finish", "fold_in", "objective", "row_side",
+    "rows_are_closed", "solve_alternating", "solve_exact", "unit_of",
 ]  # fmt: skip
 
 SAME = 1e-7
 """Relative difference of objectives that does not matter."""
 
-Report = Callable[[int, float], None]
+Report = Callable[..., bool]
+"""Takes the iteration, the objective and a function that makes factors; says whether to stop."""
 
 
 def solve_alternating(
@@ -40,9 +42,11 @@ def solve_alternating(
 ) -> Fit:
     """Minimise by passes over rows and columns, any losses and regularizers; never uphill.
 
-    An iteration is a pass over the columns and one over the rows.  It stops when one lowers the
-    objective by less than ``tol`` times its value, and ends with rows that are optimal for the
-    final columns: what :func:`fold_in` finds, where the problem of a row is convex.
+    An iteration is a pass over the columns and one over the rows.  Between them factors are turned
+    to their axes, if they have some: the penalty falls, which alternation alone would take hundreds
+    of passes to do.  It stops when an iteration lowers the objective by less than ``tol`` times its
+    value, and ends with rows that are optimal for the final columns: what :func:`fold_in` finds,
+    where the problem of a row is convex.
 
     Raises
     ------
@@ -50,8 +54,28 @@ def solve_alternating(
         If the loss of a column is infinite at the start.
     """
     X, H = problem.inside(start)
-    rows = row_side(problem, X, H)
-    columns = feasible_columns(problem, X, H, backend)
+    with one_blas_thread():
+        rows = row_side(problem, X, H)
+        curve, converged, failed = _alternate(problem, rows, X, H, backend, max_iter, tol, report)
+        if not rows.is_closed:
+            final = finish(problem, X, H, backend)
+            if curve:
+                curve[-1] = final
+    return Fit(problem.outside(X, H), curve, len(curve), converged, failed)
+
+
+def _alternate(
+    problem: Problem,
+    rows: HalfStep,
+    X: Floats,
+    H: Floats,
+    backend: Backend,
+    max_iter: int,
+    tol: float,
+    report: Report | None,
+) -> tuple[list[float], bool, int]:
+    """Improve X and H; return objectives, whether they converged, and how many rows failed."""
+    columns, axes = feasible_columns(problem, X, H, backend), Axes.of(problem)
     _bind(problem, rows, H)
     passed = rows.run(improve, backend)
     curve: list[float] = []
@@ -59,26 +83,24 @@ def solve_alternating(
     previous = _objective(problem, passed, columns, X, H)
     for n_iter in range(1, max_iter + 1):
         failed = 0
-        _balance(problem, X, H, (rows, *columns))
         for side, group in zip(columns, problem.groups, strict=True):
             _bind(problem, side, H, group)
             failed += side.run(improve, backend).failed
+        if axes is not None:
+            axes.turn(X, H)
+            for side in (rows, *columns):
+                side.penalise()
         _bind(problem, rows, H)
         passed = rows.run(improve, backend)
         failed += passed.failed
         total = _objective(problem, passed, columns, X, H)
         curve.append(total)
-        if report is not None:
-            report(n_iter, total)
-        if tol > 0 and previous - total <= tol * abs(total):
+        stop = report is not None and report(n_iter, total, lambda: problem.outside(X, H))
+        if stop or (tol > 0 and previous - total <= tol * abs(total)):
             converged = True
             break
         previous = total
-    if not rows.is_closed:
-        final = finish(problem, X, H, backend)
-        if curve:
-            curve[-1] = final
-    return Fit(problem.outside(X, H), curve, len(curve), converged, failed)
+    return curve, converged, failed
 
 
 def solve_exact(problem: Problem, start: Factors, backend: Backend, **options: Any) -> Fit:
@@ -113,7 +135,8 @@ def fold_in(
     """
     zeros = np.zeros((problem.n_rows, problem.n_components), problem.dtype)
     X, H = problem.inside(Factors(zeros, column_factors, offset))
-    row_side(problem, X, H).run(settle, backend)
+    with one_blas_thread():
+        row_side(problem, X, H).run(settle, backend)
     return problem.outside(X, H).row_factors
 
 
@@ -122,21 +145,6 @@ def rows_are_closed(problem: Problem) -> bool:
     ridges = all(part.regularizer.quadratic_strength is not None for part in problem.row_parts)
     losses = all(is_quadratic(group.loss) for group in problem.groups)
     return ridges and losses and problem.row_coupling is None
-
-
-def refold(problem: Problem, factors: Factors, backend: Backend) -> tuple[Factors, float]:
-    """Return factors whose rows are solved once more, as by :func:`finish`, and the objective."""
-    X, H = problem.inside(factors)
-    total = finish(problem, X, H, backend)
-    return problem.outside(X, H), total
-
-
-def turned(factors: Factors, H: Floats) -> Factors:
-    """Return factors with other column factors, which span no less, and the same products."""
-    old, new = factors.column_factors.astype(np.float64), H.astype(np.float64)
-    turn = np.linalg.pinv(new) @ old
-    X = factors.row_factors
-    return replace(factors, row_factors=(X @ turn.T).astype(X.dtype), column_factors=H)
 
 
 def objective(problem: Problem, factors: Factors, backend: Backend) -> float:
@@ -158,9 +166,9 @@ def _penalty(side: HalfStep) -> float:
 
 
 def column_losses(problem: Problem, factors: Factors, backend: Backend) -> npt.NDArray[np.float64]:
-    """Return the sum of the losses of each column (n_columns,)."""
+    """Return the sum of the losses of each column (n_columns,); 0 of one without cells or group."""
     X, H = problem.inside(factors)
-    losses = np.empty(problem.n_columns)
+    losses = np.zeros(problem.n_columns)
     for side, group in zip(column_sides(problem, X, H, project=False), problem.groups, strict=True):
         blocks = side.blocks
         found = backend.map(_losses_of_block, blocks, side)
@@ -225,29 +233,6 @@ def unit_of(group: Group) -> float:
 
 
 # ------------------------------------------------------------------ what couples rows
-
-
-def _balance(problem: Problem, X: Floats, H: Floats, sides: tuple[HalfStep, ...]) -> None:
-    """Scale each component so that both sides pay the same for it, if all pay for their squares.
-
-    The products stay, and the penalty falls: alternation alone would take hundreds of passes.
-    """
-    parts = (*problem.row_parts, *problem.column_parts)
-    strengths = [part.regularizer.quadratic_strength or 0.0 for part in parts]
-    coupled = problem.row_coupling is not None or problem.column_coupling is not None
-    if len(parts) != 2 or coupled or not all(strengths):
-        return
-    k = problem.n_components
-    x, y = (
-        strength**0.5 * np.linalg.norm(factors[:, :k].astype(np.float64), axis=0)
-        for strength, factors in zip(strengths, (X, H), strict=True)
-    )
-    alive = (x > 0) & (y > 0)
-    scale = np.sqrt(np.where(alive, y, 1.0) / np.where(alive, x, 1.0)).astype(X.dtype)
-    X[:, :k] *= scale
-    H[:, :k] /= scale
-    for side in sides:
-        side.penalise()
 
 
 def _bind(problem: Problem, side: HalfStep, H: Floats, group: Group | None = None) -> None:
@@ -316,10 +301,13 @@ def _objective(
 
 
 def finish(problem: Problem, X: Floats, H: Floats, backend: Backend) -> float:
-    """Solve all rows for the final H, write them to X, and return the objective.
+    """Turn to the axes, solve all rows for the final H, write them to X; return the objective.
 
     It ends no higher than X: where rows solved from nothing cost more, X is improved instead.
     """
+    axes = Axes.of(problem)
+    if axes is not None:
+        axes.turn(X, H)
     rows, columns = row_side(problem, X, H), column_sides(problem, X, H)
     if problem.row_coupling is not None:
         _bind(problem, rows, H)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from .._jit import read_only
 from ..backends.base import Backend
-from ..kernels.grid import count_blocks, entry_type, order_block, scatter_blocks
+from ..kernels.grid import (
+    count_blocks,
+    entry_type,
+    order_block,
+    scatter_blocks,
+    scatter_weights,
+)
 
 __all__ = ["Bands", "DuplicateCellError", "Grid", "build_grid"]
 
@@ -34,6 +40,9 @@ class Bands:
     def place(self) -> npt.NDArray[np.int32]:
         """Place of each id."""
         return self.spot[:, 1]
+
+    def __len__(self) -> int:
+        return self.edges.size - 1
 
     @classmethod
     def cut(cls, counts: npt.NDArray[np.int64], n_bands: int, rng: np.random.Generator) -> Bands:
@@ -59,18 +68,37 @@ class Grid:
     offsets: npt.NDArray[np.int64]
     row_bands: Bands
     column_bands: Bands
+    in_blocks: ClassVar[bool] = True
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
-        """Number of entries of each block, shape (n_bands, n_bands)."""
-        n_bands = self.row_bands.edges.size - 1
-        return np.diff(self.offsets).reshape(n_bands, n_bands)
+        """Number of entries of each block, shape (bands of rows, bands of columns)."""
+        return np.diff(self.offsets).reshape(len(self.row_bands), len(self.column_bands))
+
+    def block(self, number: int) -> tuple[npt.NDArray[np.void], int, int]:
+        """Return an array of entries, and where in it those of a block begin and end."""
+        return self.entries, int(self.offsets[number]), int(self.offsets[number + 1])
+
+    def announced(self, schedule: Any) -> Any:
+        """Return the schedule, or one that says which blocks come next to whoever reads them."""
+        return schedule
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether entries have weights."""
+        return "weight" in (self.entries.dtype.names or ())
 
     def shuffled(self, rng: np.random.Generator) -> Grid:
         """Return the same entries in no order at all, in as many runs of equal length."""
         entries = read_only(rng.permutation(self.entries))
         offsets = np.linspace(0, entries.size, self.offsets.size).astype(np.int64)
-        return replace(self, entries=entries, offsets=offsets)
+        return Shuffled(entries, offsets, self.row_bands, self.column_bands)
+
+
+class Shuffled(Grid):
+    """Entries in no order at all, in runs that are no blocks."""
+
+    in_blocks: ClassVar[bool] = False
 
 
 def build_grid(
@@ -81,6 +109,7 @@ def build_grid(
     column_bands: Bands,
     unit: float,
     backend: Backend,
+    weight: npt.NDArray[np.floating] | None = None,
 ) -> Grid:
     """Sort entries into blocks, values divided by ``unit``; the caller's arrays are only read.
 
@@ -89,28 +118,31 @@ def build_grid(
     ValueError
         If a cell occurs twice.
     """
-    n, n_bands = row.size, row_bands.edges.size - 1
+    n, n_bands, n_blocks = row.size, len(column_bands), len(row_bands) * len(column_bands)
     edges = np.linspace(0, n, max(1, n // ENTRIES_PER_CHUNK) + 1).astype(np.int64)
     chunks = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
     source = (*map(read_only, (row, column, value)), row_bands, column_bands, n_bands)
 
-    counts = np.array(backend.map(_count_chunk, chunks, source))
+    counts = np.array(backend.map(_count_chunk, chunks, (source, n_blocks)))
     offsets = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
     positions = offsets[:-1] + np.cumsum(counts, axis=0) - counts
-    entries = np.empty(n, entry_type(value.dtype))
+    entries = np.empty(n, entry_type(value.dtype, weight is not None))
     inverse = value.dtype.type(1 / unit)
     jobs = [(*chunk, position) for chunk, position in zip(chunks, positions, strict=True)]
+    if weight is not None:
+        copies = [(start, stop, position.copy()) for start, stop, position in jobs]
+        backend.map(_scatter_weights, copies, (source, read_only(weight), entries))
     backend.map(_scatter_chunk, jobs, (source, inverse, entries))
     grid = Grid(entries, offsets, row_bands, column_bands)
-    for block, unique in enumerate(backend.map(_order_block, range(n_bands**2), grid)):
+    for block, unique in enumerate(backend.map(_order_block, range(n_blocks), grid)):
         if not unique:
             _raise_duplicate(grid, entries[offsets[block]])
     return replace(grid, entries=read_only(entries))
 
 
-def _count_chunk(chunk: tuple[int, int], source: Any) -> npt.NDArray[np.int64]:
-    row, column, _, row_bands, column_bands, n_bands = source
-    counts = np.zeros(n_bands**2, np.int64)
+def _count_chunk(chunk: tuple[int, int], shared: Any) -> npt.NDArray[np.int64]:
+    (row, column, _, row_bands, column_bands, n_bands), n_blocks = shared
+    counts = np.zeros(n_blocks, np.int64)
     count_blocks(row, column, row_bands.spot, column_bands.spot, n_bands, *chunk, counts)
     return counts
 
@@ -124,9 +156,18 @@ def _scatter_chunk(job: Any, shared: Any) -> None:
     )  # fmt: skip
 
 
+def _scatter_weights(job: Any, shared: Any) -> None:
+    start, stop, position = job
+    (row, column, _, row_bands, column_bands, n_bands), weight, entries = shared
+    scatter_weights(
+        row, column, weight, row_bands.spot, column_bands.spot, n_bands, start, stop, position,
+        entries,
+    )  # fmt: skip
+
+
 def _order_block(block: int, grid: Grid) -> bool:
     row_edges, column_edges = grid.row_bands.edges, grid.column_bands.edges
-    i, j = divmod(block, row_edges.size - 1)
+    i, j = divmod(block, column_edges.size - 1)
     return order_block(
         grid.entries[grid.offsets[block] : grid.offsets[block + 1]],
         row_edges[i],

@@ -9,6 +9,7 @@ knows of another, so results do not depend on how blocks are run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -47,18 +48,20 @@ from ..kernels.proximal import (
 from ..kernels.quadratic import (
     add_quadratic_model,
     add_quadratic_slope,
+    minimise_on_interval,
     solve_quadratic_rows,
 )
 from ..losses import get_loss
 from .base import Floats, one_blas_thread
+from .on_rows import OnRows
 from .problem import Cells, Group, Part
 
-__all__ = ["HalfStep", "Term", "improve", "settle"]
+__all__ = ["HalfStep", "Term", "improve", "settle_slowly"]
 
 Doubles = npt.NDArray[np.float64]
 
 CELLS_PER_BLOCK = 131_072
-EFFORT = 8
+EFFORT = 4
 """What a prediction costs, if its loss is not quadratic, in cells that are."""
 
 NUMBERS_PER_BLOCK = 2**19
@@ -69,6 +72,10 @@ TRIES_AT_KINKS = 4
 LONGER, SHORTER = 0.5, 4.0  # factors of curvature
 WIDEST, SMALLEST = 0.5, 1e-5
 """Half the window that smooths kinks, in units: at the start, and at the end."""
+
+STEP, FEW_CYCLES = (30, 1e-4), (10, 1e-4)
+"""Cycles to minimise a model that is to be made anew, and when they end.  The latter is for exact
+models of complete rows above all, which cost little, as the products of matrices that they are."""
 
 MOST_STEPS = 50
 """To solve a row; few need as many as ten, and some more where losses have kinks."""
@@ -206,7 +213,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass
-class HalfStep:
+class HalfStep(OnRows):
     """A side of the factors, with all that improving it takes.
 
     Attributes
@@ -302,7 +309,8 @@ class HalfStep:
             self.prepared = [
                 None if term.cells.weights.size else term.prepared() for term in self.terms
             ]
-        outcomes = backend.map(task, self.blocks, self)
+        with one_blas_thread() if self.multiplies else nullcontext():
+            outcomes = backend.map(task, self.blocks, self)
         loss = penalty = 0.0
         failed = 0
         for block, outcome in zip(self.blocks, outcomes, strict=True):
@@ -335,16 +343,39 @@ class HalfStep:
         """
         n, d, K = x.shape
         F, G, A = np.zeros(n), np.zeros(x.shape), np.zeros((n, d, K, K))
+        nothing = np.zeros((0, 0, 0))
         for term in self.terms:
             cells = (*term.cells.arrays, read_only(term.other), rows, read_only(x))
             if term.is_vector:
                 add_vector_model(term.loss, term.width, *cells, *term.hessian(local), F, G, A)
             else:
                 window, bound = term.window(radius, local)
-                smooth = bool(term.loss.smooth)
-                how = (bound, smooth, term.reach, window)
-                add_model(term.loss, term.reading, *cells, *how, F, G, A)
+                reach = np.full(n, term.reach)
+                how = (bound, bool(term.loss.smooth), reach, window)
+                add_model(term.loss, term.reading, *cells, *how, F, G, A, nothing)
         return F, G, A
+
+    def windowed_model(
+        self, rows: npt.NDArray[np.int32], x: Floats, radius: Doubles, cautious: npt.NDArray[Any]
+    ) -> tuple[Doubles, Doubles, Doubles, Doubles, Doubles]:
+        """Return F, G, A as by ``model``, without kinks in A; and what is by kinks of G, and of A.
+
+        Rows that are not ``cautious`` have losses just as curved as they are.
+        """
+        n, d, K = x.shape
+        F, G, A = np.zeros(n), np.zeros(x.shape), np.zeros((n, d, K, K))
+        B, C, nothing = np.zeros(G.shape), np.zeros(A.shape), np.zeros((0, 0, 0))
+        for term in self.terms:
+            cells = (*term.cells.arrays, read_only(term.other), rows, read_only(x))
+            if term.is_vector:
+                add_vector_model(term.loss, term.width, *cells, *term.hessian(True), F, G, A)
+                continue
+            window, bound = term.window(radius, True)
+            reach = np.where(cautious, term.reach, np.inf)
+            how = (bound, bool(term.loss.smooth), reach, window)
+            out = (F, G, C, B) if term.is_kinked else (F, G, A, nothing)
+            add_model(term.loss, term.reading, *cells, *how, *out)
+        return F, G, A, B, C
 
     def slope(
         self, rows: npt.NDArray[np.int32], x: Floats
@@ -373,10 +404,15 @@ class HalfStep:
                 continue
             if complete:
                 A += known[2]
-                add_quadratic_slope(*cells[:3], known[1], rows, F, G)
+                _add_complete_slope(term.cells, known[1], rows, F, G)
             else:
                 add_quadratic_model(*cells[:3], *known, rows, F, G, A)
         return F, G, A[:, None]
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether slopes are products of dense matrices."""
+        return self.is_quadratic and any(term.cells.dense is not None for term in self.terms)
 
     def is_plain(self, number: int) -> bool:
         """Whether a part has one term without weights, and a ridge: its rows take one kernel."""
@@ -414,11 +450,15 @@ class HalfStep:
         """Minimum of the models of rows of a part, from x."""
         method, k, free = self.methods[number], self.n_penalised, self.n_free
         regularizer, z = self.parts[number].regularizer, np.empty_like(x)
-        effort = (10_000, 1e-12) if thorough else (30, 1e-4)
+        effort = (10_000, 1e-12) if thorough else STEP
         if regularizer.on_block:
             minimise_blocks(regularizer, A, G, x, scale, z)
         elif method.strength is not None:
             minimise_ridge(A, G, x, scale, method.strength, method.center, k, free, z)
+        elif method.interval is not None:
+            where = (*map(float, method.interval), k, free)
+            effort = effort if thorough else FEW_CYCLES
+            minimise_on_interval(A, G, x, scale, *where, *effort, z)
         elif method.by_coordinates:
             minimise_by_coordinates(regularizer, A, G, x, scale, k, free, *effort, z)
         else:
@@ -427,10 +467,11 @@ class HalfStep:
 
 
 class _Method(NamedTuple):
-    """Ridge with strength and center, by coordinates, or by prox."""
+    """Ridge with strength and center, or on an interval, by coordinates, or by prox."""
 
     strength: float | None
     center: Doubles
+    interval: tuple[float, float, float] | None
     by_coordinates: bool
 
 
@@ -438,9 +479,11 @@ def _method(regularizer: Any, k: int) -> _Method:
     ridge = regularizer.quadratic_center
     if ridge is None:
         by_coordinates = regularizer.separable and not regularizer.on_block
-        return _Method(None, np.zeros(k), by_coordinates)
+        interval = regularizer.ridge_on_interval if by_coordinates else None
+        return _Method(None, np.zeros(k), interval, by_coordinates)
     strength, center = ridge
-    return _Method(float(strength), np.zeros(k) if center is None else np.array(center), False)
+    center = np.zeros(k) if center is None else np.array(center)
+    return _Method(float(strength), center, None, False)
 
 
 # ------------------------------------------------------------------ tasks
@@ -452,7 +495,7 @@ def improve(block: Block, side: HalfStep) -> Outcome:
     return Outcome(state, float(loss.sum()), float(state.penalty.sum()), int(failed.sum()))
 
 
-def settle(block: Block, side: HalfStep) -> Outcome:
+def settle_slowly(block: Block, side: HalfStep) -> Outcome:
     """Take steps until no row of a block gets better."""
     state = side.state.of(block.rows)
     total, failed = np.zeros(block.rows.size), np.zeros(block.rows.size, bool)
@@ -514,8 +557,8 @@ def _exact_step(
     if x.any():
         slope = _moved(A, G, x)[2]
     z = side.minimised(block.part, A, slope, x, np.ones(rows.size), thorough)
-    new, penalty = z.astype(state.x.dtype), side.penalties(part, z)
-    z = new.astype(np.float64)
+    new, penalty = z.astype(state.x.dtype, copy=False), side.penalties(part, z)
+    z = new.astype(np.float64, copy=False)
     linear, curved, _ = _moved(A, G, z)
     loss = F + linear + 0.5 * curved
     if side.bound is not None or (loss < 1e-7 * F).any():
@@ -568,8 +611,24 @@ def _searched_step(
     return state, loss, failed
 
 
+def _add_complete_slope(
+    cells: Cells, Y: Doubles, rows: npt.NDArray[np.int32], F: Doubles, G: Doubles
+) -> None:
+    """Add ½ Σ (x·y - a)² at x = 0 to F (n,) and G (n, 1, K), for rows that have all cells."""
+    if cells.dense is None:
+        add_quadratic_slope(*cells.arrays[:3], Y, rows, F, G)
+        return
+    together = rows[-1] - rows[0] + 1 == rows.size
+    values = cells.dense[rows[0] : rows[-1] + 1] if together else cells.dense[rows]
+    G[:, 0] -= (values.astype(np.float64, copy=False) @ Y)[:, : G.shape[2]]
+    F += cells.half_squares[rows]
+
+
 def _moved(A: Doubles, G: Doubles, step: Doubles) -> tuple[Doubles, Doubles, Doubles]:
     """Slope along a step, curvature along it, and the slope of the model after it."""
+    if A.shape[:2] == (1, 1):
+        bent = (step[:, 0] @ A[0, 0])[:, None]
+        return (*(np.einsum("pcm,pcm->p", one, step) for one in (G, bent)), G + bent)
     linear, curved, slope = np.empty(len(step)), np.empty(len(step)), np.empty_like(step)
     move_model(A, G, step, linear, curved, slope)
     return linear, curved, slope

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..backends.base import Backend
 from ..kernels.implicit import rotate_rows, solve_rows, solve_rows_cg, solve_rows_subspace
 from .base import Floats, Patience, one_blas_thread
 from .implicit_start import can_start_spectrally, spectral_start
+from .on_side import OnSide
 
 __all__ = ["ImplicitALSSolver", "Model", "Side", "Solution", "choose_solver", "gram", "solve_side"]
 
@@ -79,29 +81,65 @@ class Side:
     ridge: Floats
     counts: npt.NDArray[np.int64]
     order: npt.NDArray[np.int64]
+    source: Any = None
 
     @classmethod
     def of(cls, matrix: Any, model: Model, n_other: int | None = None) -> Side:
         """Take the rows of a CSR matrix; ``n_other`` is its number of columns unless given."""
         counts = np.diff(matrix.indptr).astype(np.int64)
+        narrow = np.int32 if matrix.shape[1] < 2**31 else np.int64
         ridge = model.ridge(counts, matrix.shape[1] if n_other is None else n_other)
         return cls(
             read_only(matrix.indptr.astype(np.int64, copy=False)),
-            read_only(matrix.indices),
+            read_only(matrix.indices.astype(narrow, copy=False)),
             read_only(matrix.data),
             read_only(ridge.astype(matrix.data.dtype)),
             counts,
             read_only(np.argsort(-counts, kind="stable")),
         )
 
-    def tasks(self, k: int, begin: int = 0, end: int | None = None) -> list[tuple[int, int]]:
-        """Cut ``order[begin:end]`` into runs of about equal work, whatever the threads."""
+    @property
+    def owner(self) -> Any:
+        """Who holds the cells."""
+        return self.indices if self.source is None else self.source
+
+    @property
+    def mean_positive(self) -> float:
+        """Mean of the positive values; 0 if there are none."""
+        if self.source is not None:
+            return float(self.source.mean_positive)
+        positive = self.values[self.values > 0]
+        return float(positive.mean(dtype=np.float64)) if positive.size else 0.0
+
+    @cached_property
+    def n_long(self) -> int:
+        """Rows that "cg" takes steps of; they come first in ``order``."""
+        lengths = -self.counts[self.order]
+        return int(np.searchsorted(lengths, -DUAL_CELLS, side="right"))
+
+    def tasks(self, k: int) -> list[tuple[int, int]]:
+        """Cut ``order`` into runs of about equal work, whatever the threads and the solver."""
+        runs = self._runs(k, 0, self.n_long), self._runs(k, self.n_long, len(self.order))
+        return [run for part in runs for run in part]
+
+    def _runs(self, k: int, begin: int, end: int) -> list[tuple[int, int]]:
+        if begin == end:
+            return []
         lengths = self.counts[self.order[begin:end]] + 16
         work = np.concatenate([[0], np.cumsum(lengths)])
         n_tasks = int(min(max(1, work[-1] * k // NUMBERS_PER_TASK), 256))
         edges = np.searchsorted(work, np.linspace(0, work[-1], n_tasks + 1)[1:-1])
         edges = np.unique(np.concatenate([[0], edges, [lengths.size]])) + begin
         return [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
+
+    def shared(self, target: Floats, fixed: tuple[Any, ...], is_read: bool = False) -> OnSide:
+        """Return what tasks on runs of these rows share; they write to ``target``."""
+        return OnSide(self, target, fixed, is_read)
+
+    def read_only(self) -> Side:
+        """Return the same with arrays that kernels do not write to."""
+        names = ("indptr", "indices", "values", "ridge", "order")
+        return replace(self, **{name: read_only(getattr(self, name)) for name in names})
 
 
 @dataclass(frozen=True)
@@ -208,17 +246,16 @@ def solve_side(
         free = np.flatnonzero((side.ridge == 0) & (side.counts == 0))
         if free.size:
             raise SingularRowError(int(free[0]))
-    shared = (
-        side, target, read_only(other), read_only(spectrum.astype(dtype)),
+    fixed = (
+        read_only(other), read_only(spectrum.astype(dtype)),
         dtype.type(model.unobserved_weight), dtype.type(model.alpha),
     )  # fmt: skip
-    n_long = 0
-    if solver == "cg":
-        n_long = int(np.searchsorted(-side.counts[side.order], -DUAL_CELLS, side="right"))
-    tasks: list[tuple[Callable[..., Any], int, int]] = []
-    if solver == "cg":
-        tasks += [(_cg_task, *run) for run in side.tasks(k, 0, n_long)]
-    tasks += [(TASKS[solver], *run) for run in side.tasks(k, n_long)]
+    shared = side.shared(target, fixed, is_read=solver not in ("cholesky", "exact"))
+    n_long = side.n_long if solver == "cg" else 0
+    tasks = [
+        (_cg_task if start < n_long else TASKS[solver], start, stop)
+        for start, stop in side.tasks(k)
+    ]
     results = backend.map(_run_task, tasks, shared)
     failed = [row for _, row in results if row >= 0]
     if failed:
@@ -226,11 +263,12 @@ def solve_side(
     return math.fsum(cost for cost, _ in results)
 
 
-def _run_task(task: tuple[Callable[..., Any], int, int], shared: Any) -> tuple[float, int]:
+def _run_task(task: tuple[Callable[..., Any], int, int], shared: OnSide) -> tuple[float, int]:
     function, start, stop = task
-    side, target, other, spectrum, w0, alpha = shared
+    side = shared.side
+    other, spectrum, w0, alpha = shared.fixed
     cells = (side.indptr, side.indices, side.values, side.order, other, spectrum, side.ridge)
-    return function((*cells, w0, alpha), start, stop, target)
+    return function((*cells, w0, alpha), start, stop, shared.target)
 
 
 def _cholesky_task(cells: Any, start: int, stop: int, target: Floats) -> tuple[float, int]:
@@ -276,14 +314,15 @@ class ImplicitALSSolver:
     """Minimise the objective by half-sweeps: columns first, from the initial row factors.
 
     The last half-sweep, over rows, is exact whatever the ``solver``, so that folding rows in gives
-    their factors.  ``report(iteration, objective)`` is called after every iteration.
+    their factors.  ``report(iteration, objective, solution so far)`` is called after every
+    iteration and says whether it is to be the last.
     """
 
     model: Model
     solver: str
     max_iter: int
     tol: float
-    report: Callable[[int, float], None]
+    report: Callable[..., bool]
 
     def solve(
         self, matrix: Any, X: Floats, Y: Floats, backend: Backend, seed: int | None = None
@@ -298,8 +337,10 @@ class ImplicitALSSolver:
         ValueError
             If the factors of a row or column are not determined.
         """
-        rows = Side.of(matrix, self.model)
-        columns = Side.of(matrix.T.tocsr(), self.model)
+        if isinstance(matrix, tuple):
+            rows, columns = matrix
+        else:
+            rows, columns = Side.of(matrix, self.model), Side.of(matrix.T.tocsr(), self.model)
         is_close = seed is not None and self._begin(rows, columns, X, Y, seed, backend)
         names = self._name(rows, X.shape[1]), self._name(columns, X.shape[1])
         patience, converged = Patience(self.tol), False
@@ -312,10 +353,11 @@ class ImplicitALSSolver:
             name = "exact" if is_last else names[0]
             cost, spectrum = self._half_sweep("row", rows, X, Y, name, backend)
             curve.append(cost + self._penalty(columns, Y))
-            self.report(len(curve), curve[-1])
+            so_far = Solution(X, Y, spectrum, curve, names, False)
+            stop = self.report(len(curve), curve[-1], so_far)
             if len(curve) > 1 and curve[-1] > curve[-2]:
                 relaxation = 0.0
-            converged = self.tol > 0 and patience.is_over(curve[-1])
+            converged = stop or (self.tol > 0 and patience.is_over(curve[-1]))
         if name != "exact":
             cost = self._solve("row", rows, X, Y, spectrum, "exact", backend)
             curve[-1] = cost + self._penalty(columns, Y)
@@ -337,7 +379,7 @@ class ImplicitALSSolver:
     def _name(self, side: Side, k: int) -> str:
         if self.solver != "auto":
             return self.solver
-        return choose_solver(k, side.values.size / max(1, side.counts.size))
+        return choose_solver(k, side.counts.sum() / max(1, side.counts.size))
 
     def _half_sweep(
         self, name: str, side: Side, target: Floats, other: Floats, solver: str, backend: Backend,

@@ -51,8 +51,8 @@ def spectral_start(
     rng = np.random.default_rng(seed)
     place, sign = rng.integers(k, size=len(X)), 2 * rng.integers(2, size=len(X)) - 1
     product = _empty_like(Y)
-    sketch = place, sign.astype(dtype), *weights
-    backend.map(_sketch_task, columns.tasks(k), (columns, sketch, product))
+    sketch = read_only(place), read_only(sign.astype(dtype)), *weights
+    backend.map(_sketch_task, columns.tasks(k), columns.shared(product, sketch))
     raw, basis = product, list[Floats]()
     H = np.zeros(((POWER + 1) * k,) * 2)
     for j in range(POWER + 1):
@@ -82,26 +82,26 @@ def spectral_start(
 
 
 def _mean_target(side: Any, w0: float, alpha: float) -> float:
-    positive = side.values[side.values > 0]
-    return w0 + alpha * float(positive.mean(dtype=np.float64)) if positive.size else 1.0
+    mean = side.mean_positive
+    return w0 + alpha * mean if mean else 1.0
 
 
 def _times(side: Any, other: Floats, out: Floats, weights: Any, backend: Backend) -> Floats:
-    shared = side, read_only(other), weights, out
+    shared = side.shared(out, (read_only(other), *weights))
     backend.map(_times_task, side.tasks(other.shape[1]), shared)
     return out
 
 
 def _times_task(run: tuple[int, int], shared: Any) -> None:
-    side, other, weights, out = shared
+    side = shared.side
     cells = side.indptr, side.indices, side.values, side.order
-    multiply_targets(*cells, other, *weights, *run, out)
+    multiply_targets(*cells, *shared.fixed, *run, shared.target)
 
 
 def _sketch_task(run: tuple[int, int], shared: Any) -> None:
-    side, sketch, out = shared
+    side = shared.side
     cells = side.indptr, side.indices, side.values, side.order
-    sketch_targets(*cells, *sketch, *run, out)
+    sketch_targets(*cells, *shared.fixed, *run, shared.target)
 
 
 # ------------------------------------------------------------------ thin dense matrices

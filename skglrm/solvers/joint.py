@@ -69,8 +69,15 @@ def solve_joint(
 
     def note(intermediate_result: Any) -> None:
         curve.append(float(intermediate_result.fun))
-        if report is not None:
-            report(len(curve), curve[-1])
+        if report is None:
+            return
+
+        def factors() -> Factors:
+            _write(sides, intermediate_result.x)
+            return problem.outside(X.astype(problem.dtype), H.astype(problem.dtype))
+
+        if report(len(curve), curve[-1], factors):
+            raise StopIteration
 
     result = scipy.optimize.minimize(
         _value_and_gradient,

@@ -74,9 +74,8 @@ def solve_minibatch(
                 "solver='sgd' are too long for these data. Use solver='proximal' or 'auto'."
             )
         curve.append(total)
-        if report is not None:
-            report(n_iter, total)
-        if n_iter > 1 and tol > 0 and abs(curve[-2] - total) <= tol * abs(total):
+        stop = report is not None and report(n_iter, total, lambda: problem.outside(X, H))
+        if stop or (n_iter > 1 and tol > 0 and abs(curve[-2] - total) <= tol * abs(total)):
             converged = True
             break
     final = finish(problem, X, H, backend)

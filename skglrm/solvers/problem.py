@@ -68,6 +68,24 @@ class Cells:
         return tuple(map(read_only, (self.indptr, self.indices, self.values, self.weights)))
 
     @cached_property
+    def dense(self) -> Floats | None:
+        """The values (n_rows, n_columns), if no cell is missing and all weights are 1."""
+        n, m = self.n_rows, self.n_columns
+        if self.weights.size or self.values.size != n * m or (np.diff(self.indptr) != m).any():
+            return None
+        in_order = (self.indices.reshape(n, m) == np.arange(m, dtype=self.indices.dtype)).all()
+        return self.values.reshape(n, m) if in_order else None
+
+    @cached_property
+    def half_squares(self) -> npt.NDArray[np.float64]:
+        """Half the sums (n_rows,) of the squares of dense values."""
+        values = self.values.reshape(self.n_rows, self.n_columns)
+        squares: npt.NDArray[np.float64] = np.einsum(
+            "ij,ij->i", values, values, dtype=np.dtype(np.float64)
+        )
+        return 0.5 * squares
+
+    @cached_property
     def lacking(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """CSR arrays (indptr, indices) of the columns that rows lack, if they are half full."""
         counts = np.empty(self.n_rows, np.int64)
@@ -80,6 +98,11 @@ class Cells:
     @cached_property
     def transposed(self) -> Cells:
         """The same cells by column."""
+        if self.dense is not None:
+            n, m = self.dense.shape
+            rows = np.tile(np.arange(n, dtype=_index_type(n)), m)
+            values = np.ascontiguousarray(self.dense.T).ravel()
+            return Cells(np.arange(m + 1, dtype=np.int64) * n, rows, values, self.weights, n)
         counts = np.bincount(self.indices, minlength=self.n_columns)
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         indices = np.empty(self.indices.size, _index_type(self.n_rows))
@@ -177,6 +200,8 @@ class Problem:
     offset : bool
     order : ndarray of shape (n_predictions,)
         Row order[p] of the user's column factors is row p of the solver's.
+    units : ndarray of shape (n_columns,)
+        In what the factors of columns are measured where nobody pays for them.
     """
 
     groups: tuple[Group, ...]
@@ -189,6 +214,7 @@ class Problem:
     n_components: int
     offset: bool
     order: npt.NDArray[np.int64]
+    units: npt.NDArray[np.float64]
 
     @classmethod
     def build(
@@ -201,6 +227,7 @@ class Problem:
         row_regularizer: Any,
         column_regularizer: Any = None,
         offset: bool = False,
+        units: npt.NDArray[np.float64] | None = None,
     ) -> Problem:
         """Group the columns of a matrix by loss.
 
@@ -218,6 +245,8 @@ class Problem:
             Or a :class:`Coupling` of all.  No regularizer of the columns means that of the rows.
         offset : bool
             Whether every column has a constant of its own, which no regularizer touches.
+        units : ndarray, optional
+            Of the columns; the regularizers know of them already.
         """
         n_rows, n_columns = matrix.shape
         if column_regularizer is None:
@@ -243,6 +272,7 @@ class Problem:
             n_components,
             bool(offset),
             np.concatenate(order),
+            np.ones(n_columns) if units is None else units,
         )
 
     @property

@@ -12,6 +12,9 @@ that do not conflict with those still held, and knows nothing of what is done wi
 
 An epoch hands out as many blocks as there are with entries, and ``take`` returns ``None`` when they
 are all back.  Waiting is on a condition variable; nothing spins.
+
+Pairwise ranking needs a second band of columns, a *guest*, from which negatives are drawn.  A
+schedule that is ``paired`` holds it as well, and hands out ``block + guest * n_blocks``.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ import numpy.typing as npt
 
 __all__ = ["HogWild", "LeastUpdated", "Rotation", "Schedule"]
 
+AHEAD = 8
+"""Blocks that ``coming`` tells of."""
+
 
 class Schedule(ABC):
     """Base of schedules: the locking, once.
@@ -32,15 +38,19 @@ class Schedule(ABC):
     Parameters
     ----------
     sizes : ndarray of shape (n_bands, n_bands)
-        Number of entries per block; empty blocks are never handed out.
+        Number of entries per block; empty blocks are never handed out.  If ``paired`` there are
+        twice as many bands of columns as of rows.
     seed : int
         Seed of everything random; an epoch draws from a stream of its own, keyed by its number.
+    paired : bool
+        Whether every block comes with a second band of columns.
     """
 
-    def __init__(self, sizes: npt.NDArray[np.integer], seed: int):
+    def __init__(self, sizes: npt.NDArray[np.integer], seed: int, paired: bool = False):
         self.sizes = np.asarray(sizes)
-        self.n_bands = self.sizes.shape[0]
+        self.n_bands, self.n_columns = self.sizes.shape
         self.seed = seed
+        self.paired = paired
         self._changed = threading.Condition()
         self._stopped = False
         self._held = 0
@@ -66,6 +76,23 @@ class Schedule(ABC):
                 self._changed.wait()
             return None
 
+    def take_all(self) -> list[int]:
+        """Return all blocks that may run side by side now; none if the epoch has none left."""
+        with self._changed:
+            blocks: list[int] = []
+            while not self._stopped and self._left():
+                block = self._pick()
+                if block is None:
+                    break
+                self._held += 1
+                blocks.append(block)
+            return blocks
+
+    def coming(self) -> list[int]:
+        """Return a few blocks that will probably be handed out next."""
+        with self._changed:
+            return self._coming()
+
     def give(self, block: int) -> None:
         """Hand a block back."""
         with self._changed:
@@ -90,6 +117,9 @@ class Schedule(ABC):
     def _pick(self) -> int | None:
         """Choose a block, or ``None`` if none can run now."""
 
+    def _coming(self) -> list[int]:
+        return []
+
     def _release(self, block: int) -> None:
         """Note that a block is free again."""
 
@@ -100,6 +130,8 @@ class Rotation(Schedule):
     Every block runs exactly once per epoch, and the blocks of a stratum touch different rows and
     columns, so results do not depend on who runs which: they are the same bits for any number of
     threads.  The price is a wait at the end of each stratum.
+
+    With guests every band of columns is followed by the one that comes next on the diagonal.
     """
 
     def _begin(self, rng):
@@ -108,16 +140,23 @@ class Rotation(Schedule):
 
     def strata(self, rng: np.random.Generator) -> list[list[int]]:
         """Return the strata of an epoch in reverse order, each with its lightest blocks first."""
-        bands = np.arange(self.n_bands)
-        columns, shifts = rng.permutation(self.n_bands), rng.permutation(self.n_bands)
+        bands, n = np.arange(self.n_bands), self.n_columns
+        columns, shifts = rng.permutation(n), rng.permutation(n)
         sizes = self.sizes.ravel()
         strata = []
         for shift in shifts:
-            blocks = bands * self.n_bands + columns[(bands + shift) % self.n_bands]
-            blocks = blocks[sizes[blocks] > 0]
-            if blocks.size:
-                strata.append(blocks[np.argsort(sizes[blocks], kind="stable")].tolist())
+            at = (1 + self.paired) * bands + shift
+            blocks = bands * n + columns[at % n]
+            jobs = blocks + self.paired * sizes.size * columns[(at + 1) % n]
+            order = np.argsort(sizes[blocks], kind="stable")
+            filled = jobs[order[sizes[blocks[order]] > 0]]
+            if filled.size:
+                strata.append(filled.tolist())
         return strata
+
+    def _coming(self):
+        following = self._strata[-1] if self._strata else []
+        return (following[-AHEAD:] + self._stratum)[-AHEAD:]
 
     def _left(self):
         return bool(self._stratum or self._strata)
@@ -139,8 +178,8 @@ class LeastUpdated(Schedule):
     next.
     """
 
-    def __init__(self, sizes, seed):
-        super().__init__(sizes, seed)
+    def __init__(self, sizes, seed, paired=False):
+        super().__init__(sizes, seed, paired)
         blocks = np.flatnonzero(self.sizes.ravel())
         self.visits = np.zeros(self.sizes.size, np.int64)
         rng = np.random.default_rng(seed)
@@ -153,6 +192,9 @@ class LeastUpdated(Schedule):
         self._rng = rng
         self._jobs = self._n_blocks
 
+    def _coming(self):
+        return [block for _, block in self._queue[:AHEAD]]  # about the first of a heap
+
     def _left(self):
         return self._jobs > 0
 
@@ -161,11 +203,14 @@ class LeastUpdated(Schedule):
         chosen = None
         while self._queue and chosen is None:
             priority, block = heapq.heappop(self._queue)
-            row, column = divmod(block, self.n_bands)
+            row, column = divmod(block, self.n_columns)
             if row in self._busy_rows or column in self._busy_columns:
                 passed_over.append((priority, block))
             else:
-                chosen = block
+                chosen = self._with_guest(block, column)
+                if chosen is None:  # all other columns are held: wait
+                    passed_over.append((priority, block))
+                    break
                 self._busy_rows.add(row)
                 self._busy_columns.add(column)
                 self._jobs -= 1
@@ -173,10 +218,23 @@ class LeastUpdated(Schedule):
             heapq.heappush(self._queue, item)
         return chosen
 
+    def _with_guest(self, block, home):
+        if not self.paired:
+            return block
+        free = [c for c in range(self.n_columns) if c != home and c not in self._busy_columns]
+        if not free:
+            return None
+        guest = free[self._rng.integers(len(free))]
+        self._busy_columns.add(guest)
+        return block + guest * self.sizes.size
+
     def _release(self, block):
-        row, column = divmod(block, self.n_bands)
+        guest, block = divmod(block, self.sizes.size)
+        row, column = divmod(block, self.n_columns)
         self._busy_rows.discard(row)
         self._busy_columns.discard(column)
+        if self.paired:
+            self._busy_columns.discard(guest)
         self.visits[block] += 1
         heapq.heappush(self._queue, (self.visits[block] + self._rng.random(), block))
 
@@ -195,3 +253,9 @@ class HogWild(Schedule):
 
     def _pick(self):
         return self._queue.pop()
+
+    def take_all(self):  # noqa: D102
+        raise ValueError(
+            "schedule='hogwild' needs memory that all threads share: not backend='spark'. "
+            "Use schedule='rotation'."
+        )

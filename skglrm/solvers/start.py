@@ -2,7 +2,8 @@ r"""Where to start: factors of the linearised problem, or random ones, or centre
 
 At predictions b, the best constants of the columns (0 without an offset), every loss looks like
 half the square of (u - b) - z with z = -L'(b, a) / c.  The missing cells of Z count as 0, so Z is
-divided by the share of cells observed before its singular vectors are taken.
+divided by the share of cells observed before its singular vectors are taken.  Columns are measured
+in their units.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def make_start(
     if problem.offset and offset is None:
         offset = best_offset(problem)
     base = np.zeros(problem.n_predictions) if offset is None else np.asarray(offset, np.float64)
-    Z = _linearised(problem, base)
+    Z, units = _in_units(problem, _linearised(problem, base))
     size = float(np.sqrt(np.mean(Z.values.astype(np.float64) ** 2))) if Z.values.size else 1.0
     noise = (size**2 / max(problem.n_components, 1)) ** 0.25
     if init == "svd":
@@ -87,7 +88,7 @@ def make_start(
             left = with_rows or init == "nndsvd"
             X, H = _singular(problem, Z, init == "nndsvd", noise, rng, backend, left)
     columns = np.empty(H.shape, problem.dtype)
-    columns[problem.order] = H
+    columns[problem.order] = H * units[:, None]
     found = Factors(X.astype(problem.dtype), columns, offset)
     return _not_worse_than_nothing(problem, found, backend)
 
@@ -97,17 +98,18 @@ def _not_worse_than_nothing(problem: Problem, start: Factors, backend: Backend) 
 
     They stay above zero, where they might not get away from.
     """
-    if all(group.loss.curvature is not None for group in problem.groups):
+    unbounded = tuple(group for group in problem.groups if group.loss.curvature is None)
+    if not unbounded:
         return start
     H, offset = start.column_factors.copy(), start.offset
-    bounded, owner = np.empty(problem.n_columns, bool), np.empty(problem.n_predictions, np.int64)
+    owner = np.empty(problem.n_predictions, np.int64)
     for group in problem.groups:
-        bounded[group.columns] = group.loss.curvature is not None
         owner[problem.order[group.start : group.stop]] = np.repeat(group.columns, group.width)
+    problem = replace(problem, groups=unbounded)
     least = column_losses(problem, replace(start, column_factors=np.zeros_like(H)), backend)
     for _ in range(SHORTENINGS):
         loss = column_losses(problem, Factors(start.row_factors, H, offset), backend)
-        worse = ~bounded & ~(loss <= SLACK * least)
+        worse = ~(loss <= SLACK * least)
         if not worse.any():
             break
         H[worse[owner]] *= 0.25
@@ -155,6 +157,15 @@ def _linearised(problem: Problem, base: Doubles) -> Cells:
         problem.n_rows,
     )
     return stacked.transposed
+
+
+def _in_units(problem: Problem, Z: Cells) -> tuple[Cells, Doubles]:
+    """Return Z with every column in its unit, and the units, in the solver's order."""
+    each = [np.repeat(problem.units[group.columns], group.width) for group in problem.groups]
+    units = np.concatenate(each)
+    if (units == 1).all():
+        return Z, units
+    return replace(Z, values=(Z.values / units[Z.indices]).astype(Z.values.dtype)), units
 
 
 def _group_linearised(problem: Problem, group: Group, base: Doubles) -> Cells:

@@ -1,0 +1,1 @@
+"""What the Spark backend is made of."""
