@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 
-from skglrm import FPSGFactorizer
+from skglrm import Entries, FPSGFactorizer
 
 from .common import Ratings, planted_ratings
 
@@ -62,6 +62,52 @@ class Fit:
         return float(np.sqrt(np.mean(error * error)))
 
     track_heldout_rmse.unit = "rmse"  # type: ignore[attr-defined]
+
+
+class Losses:
+    """Fits with the other losses, each with the score that it reaches."""
+
+    params = ["absolute", "huber", "kl", "logistic", "hinge", "bpr_row"]
+    param_names = ["loss"]
+    timeout = 300
+    number = 1
+    repeat = (3, 10, 20.0)
+    rounds = 1
+    warmup_time = 0
+    version = "1"
+
+    def setup_cache(self) -> tuple[Ratings, Ratings]:
+        return planted_ratings()
+
+    def setup(self, data: tuple[Ratings, Ratings], loss: str) -> None:
+        self.entries, self.test = (self._entries(part, loss) for part in data)
+        self.estimator = FPSGFactorizer(
+            n_components=32,
+            loss=loss,
+            nonnegative=loss == "kl",
+            regularization=0.005 if loss == "bpr_row" else 0.05,
+            max_iter=10,
+            random_state=0,
+        )
+        if ("loss", loss) not in _warm:
+            copy.deepcopy(self.estimator).set_params(max_iter=2).fit(self.entries[:20_000])
+            _warm.add(("loss", loss))
+
+    def _entries(self, ratings: Ratings, loss: str) -> Entries:
+        value = ratings.value
+        if loss in ("logistic", "hinge"):
+            value = (value > value.mean()).astype(np.float32)
+        elif loss in ("kl", "bpr_row"):
+            value = np.exp(value - value.mean())
+        return Entries(ratings.row, ratings.col, value, ratings.shape)
+
+    def time_fit(self, *_: object) -> None:
+        self.estimator.fit(self.entries)
+
+    def track_heldout_score(self, *_: object) -> float:
+        return float(self.estimator.fit(self.entries).score(self.test[:20_000]))
+
+    track_heldout_score.unit = "score"  # type: ignore[attr-defined]
 
 
 class Serve:
