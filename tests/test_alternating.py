@@ -23,8 +23,8 @@ from skglrm.solvers.alternating import (
     objective,
     solve_alternating,
     solve_exact,
-    turned,
 )
+from skglrm.solvers.axes import Axes
 from skglrm.solvers.problem import Factors, Problem
 from skglrm.solvers.start import make_start
 
@@ -130,6 +130,22 @@ def test_one_hot_rows_are_k_means(backend):
     assert (np.sort(fit.factors.row_factors) == [0, 1]).all()
     inertia = ((A - fitted(fit)) ** 2).sum()
     assert fit.loss_curve[-1] == pytest.approx(0.5 * inertia)
+
+
+def test_complete_tables_are_multiplied_as_matrices(backend):
+    """Products of dense matrices and sums over listed cells are the same."""
+    problem = problem_of(table(), Quadratic(), NonNegative(), L2(0.1), offset=True)
+    cells = problem.groups[0].by_row
+    np.testing.assert_array_equal(cells.dense, table())
+    np.testing.assert_array_equal(cells.transposed.dense, table().T)
+    weighted = problem_of(
+        table(), Quadratic(), NonNegative(), L2(0.1), offset=True, weights=np.ones(table().size)
+    )
+    assert weighted.groups[0].by_row.dense is None
+    assert problem_of(with_holes(table()), Quadratic(), L2(0.1)).groups[0].by_row.dense is None
+    fits = [solve(one, backend, max_iter=5, tol=0.0) for one in (problem, weighted)]
+    np.testing.assert_allclose(fits[1].loss_curve, fits[0].loss_curve, rtol=1e-7)
+    np.testing.assert_allclose(fitted(fits[1]), fitted(fits[0]), atol=1e-4)
 
 
 # ------------------------------------------------------------------ laws
@@ -306,7 +322,8 @@ def test_a_row_is_folded_in_alone(loss, backend):
     together = fold_in(problem, H, None, backend)
     for row in (0, 2, N_ROWS + 1):
         single = problem_of(full[[row]], loss, L2(0.1))
-        np.testing.assert_array_equal(fold_in(single, H, None, backend)[0], together[row])
+        alone = fold_in(single, H, None, backend)[0]
+        np.testing.assert_allclose(alone, together[row], rtol=1e-11)
 
 
 def test_a_row_folded_in_is_the_best_one(backend):
@@ -341,11 +358,54 @@ def test_rows_of_hinges_are_support_vector_machines(backend):
     assert found == pytest.approx(best, rel=1e-4)
 
 
-def test_turned_factors_have_the_same_products():
+# ------------------------------------------------------------------ principal axes
+
+
+def turned(rows, columns, rank=K, **options):
+    """Factors before and after, the offset included, and what they cost."""
+    problem = problem_of(table(), Quadratic(), rows, columns, offset=True, **options)
     rng = np.random.default_rng(0)
-    X, H, turn = rng.normal(size=(8, K)), rng.normal(size=(6, K)), rng.normal(size=(K, K))
-    new = turned(Factors(X, H), H @ turn)
-    np.testing.assert_allclose(new.row_factors @ new.column_factors.T, X @ H.T)
+    X, H = rng.normal(size=(N_ROWS, K + 1)), rng.normal(size=(N_COLUMNS, K + 1))
+    X[:, rank:K] = 0
+    before = X.copy(), H.copy()
+    Axes.of(problem).turn(X, H)
+    return before, (X, H)
+
+
+@pytest.mark.parametrize("rank", [0, 2, K])
+def test_turned_factors_have_the_same_products_and_offset(rank):
+    (X, H), (new_X, new_H) = turned(L2(0.2), L2(1.8), rank)
+    np.testing.assert_allclose(new_X[:, :K] @ new_H[:, :K].T, X[:, :K] @ H[:, :K].T, atol=1e-12)
+    np.testing.assert_array_equal(new_X[:, K], X[:, K])
+    np.testing.assert_array_equal(new_H[:, K], H[:, K])
+
+
+def test_turned_factors_cost_least():
+    each = [L2(0.3 + j) for j in range(N_COLUMNS)]
+    strengths = np.array([one.strength for one in each])
+    for columns, s in ((L2(1.8), np.full(N_COLUMNS, 1.8)), (each, strengths)):
+        (X, H), (new_X, new_H) = turned(L2(0.2), columns)
+        costs = [
+            0.1 * (X**2).sum() + 0.5 * (s[:, None] * H**2).sum()
+            for X, H in ((X[:, :K], H[:, :K]), (new_X[:, :K], new_H[:, :K]))
+        ]
+        Z = np.sqrt(0.2 * s) * (X[:, :K] @ H[:, :K].T)
+        assert costs[1] == pytest.approx(np.linalg.svd(Z, compute_uv=False).sum())
+        assert costs[1] < costs[0]
+
+
+def test_turned_factors_are_orthogonal_the_heaviest_first():
+    _, (X, H) = turned(Zero(), Zero(), units=np.arange(1.0, N_COLUMNS + 1))
+    gram_x = X[:, :K].T @ X[:, :K]
+    scaled = H[:, :K] / np.arange(1.0, N_COLUMNS + 1)[:, None]
+    np.testing.assert_allclose(gram_x, np.diag(np.diag(gram_x)), atol=1e-10)
+    np.testing.assert_allclose(scaled.T @ scaled, gram_x, atol=1e-10)
+    assert (np.diff(np.diag(gram_x)) < 0).all()
+
+
+def test_factors_that_cannot_be_turned_are_left_alone():
+    for rows, columns in ((L1(0.1), L2(0.1)), (L2(0.1), Zero()), (NonNegative(), NonNegative())):
+        assert Axes.of(problem_of(table(), Quadratic(), rows, columns)) is None
 
 
 # ------------------------------------------------------------------ refusals

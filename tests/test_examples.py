@@ -45,3 +45,25 @@ def test_a_mixed_table_is_filled_better_than_by_means_and_modes(tmp_path):
         assert ours < 0.8 * plain, kind
     assert "GLRM is below mean or mode for 5 of 5 types" in said
     assert (tmp_path / "table.png").stat().st_size > 10_000
+
+
+def test_a_fit_from_disk_gives_the_bits_of_a_fit_in_memory(tmp_path):
+    assert "same bits: True" in run("out_of_core.py", cwd=tmp_path)
+
+
+def test_honest_searches_find_the_rank_and_the_same_cells_do_not(tmp_path):
+    pytest.importorskip("matplotlib")
+    said = run("choosing_rank.py", "--save", "rank.png", cwd=tmp_path)
+    chosen = re.findall(r"^(new rows|new cells|new cells, by ids|same cells) .* (\d)$", said, re.M)
+    assert [int(rank) for _, rank in chosen] == [3, 3, 3, 8]
+    assert "halving from 10 iterations chooses 3" in said
+    assert (tmp_path / "rank.png").stat().st_size > 10_000
+
+
+def test_a_model_is_served_from_a_memory_map(tmp_path):
+    pytest.importorskip("pandas")
+    said = run("serving.py", cwd=tmp_path)
+    assert len(re.findall(r"^  artist \d{3}  0\.\d\d$", said, re.M)) == 3
+    assert "The server has alpha=1.0, and the next process alpha=5.0." in said
+    assert "Refused: The file holds instances of the class '__main__:Shifted'" in said
+    assert said.endswith("GLRM(loss=Shifted(shift=0.5), n_components=1)\n")

@@ -251,7 +251,7 @@ def test_only_the_product_of_two_constant_strengths_matters():
     np.testing.assert_allclose(*results, atol=1e-8)
 
 
-def print_nothing(iteration, objective):
+def print_nothing(iteration, objective, so_far):
     pass
 
 

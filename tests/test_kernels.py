@@ -110,7 +110,7 @@ class Problem:
     def visit(self, loss, step, start=0, stop=None, kernel=sgd_block, clock=0):
         stop = len(self.cells) if stop is None else stop
         return kernel(
-            loss, step, Width(padded(self.k)), self.entries, start, stop, clock,
+            loss, step, Width(padded(self.k)), self.entries, None, start, stop, clock,
             self.P, self.Q, self.row_state, self.column_state,
         )  # fmt: skip
 

@@ -28,7 +28,12 @@ from skglrm.kernels.proximal import (
     minimise_ridge,
     move_model,
 )
-from skglrm.kernels.quadratic import add_quadratic_model, add_quadratic_slope, solve_quadratic_rows
+from skglrm.kernels.quadratic import (
+    add_quadratic_model,
+    add_quadratic_slope,
+    minimise_on_interval,
+    solve_quadratic_rows,
+)
 from skglrm.losses import (
     Absolute,
     BiggerVsSmaller,
@@ -42,6 +47,7 @@ from skglrm.regularizers import L1, L2, NonNegative, Sum
 from skglrm.solvers.problem import Cells
 
 N_ROWS, N_COLUMNS, K = 6, 9, 3
+NO_BENDS = np.zeros((0, 0, 0))
 
 
 @pytest.fixture
@@ -86,8 +92,8 @@ def zeros(n, d=1):
 def test_the_model_has_the_value_slope_and_curvature_of_the_loss(cells, other, rows, rng):
     loss, x = Huber(0.5), rng.normal(size=(rows.size, 1, K))
     F, G, A = zeros(rows.size)
-    none = np.zeros(rows.size)
-    add_model(loss, AS_IT_IS, *cells, other, rows, read_only(x), 1.0, True, 9.0, none, F, G, A)
+    how = (1.0, True, np.full(rows.size, 9.0), np.zeros(rows.size))
+    add_model(loss, AS_IT_IS, *cells, other, rows, read_only(x), *how, F, G, A, NO_BENDS)
     for p, row in enumerate(rows):
         columns, values, w = by_row(cells, row)
         Y = other[columns, 0]
@@ -103,8 +109,8 @@ def test_the_model_has_the_value_slope_and_curvature_of_the_loss(cells, other, r
 def test_value_slope_and_model_agree(cells, other, rows, rng):
     loss, x = Huber(0.5), read_only(rng.normal(size=(rows.size, 1, K)))
     F, G, A = zeros(rows.size)
-    none = np.zeros(rows.size)
-    add_model(loss, AS_IT_IS, *cells, other, rows, x, 1.0, True, 9.0, none, F, G, A)
+    how = (1.0, True, np.full(rows.size, 9.0), np.zeros(rows.size))
+    add_model(loss, AS_IT_IS, *cells, other, rows, x, *how, F, G, A, NO_BENDS)
     F2, G2, _ = zeros(rows.size)
     add_slope(loss, AS_IT_IS, *cells, other, rows, x, F2, G2)
     F3 = np.zeros(rows.size)
@@ -117,19 +123,23 @@ def test_value_slope_and_model_agree(cells, other, rows, rng):
 def test_a_model_in_windows_sees_the_kink(cells, other, rows, rng):
     x = read_only(rng.normal(size=(rows.size, 1, K)))
     F, G, A = zeros(rows.size)
-    how = (np.inf, False, 9.0, np.full(rows.size, 0.5))
-    add_model(Absolute(), AS_IT_IS, *cells, other, rows, x, *how, F, G, A)
+    B = np.zeros_like(G)
+    how = (np.inf, False, np.full(rows.size, 9.0), np.full(rows.size, 0.5))
+    add_model(Absolute(), AS_IT_IS, *cells, other, rows, x, *how, F, G, A, B)
     for p, row in enumerate(rows):
         columns, values, w = by_row(cells, row)
         Y = other[columns, 0]
         away = Y @ x[p, 0] - values
         slope = w * np.clip(away / 0.5, -1, 1)
         np.testing.assert_allclose(G[p, 0], slope @ Y, atol=1e-12)
-        h = [c * _secant(Absolute(), d, 0.0, 0.5) for c, d in zip(w, away, strict=True)]
-        np.testing.assert_allclose(A[p, 0], (Y * np.array(h)[:, None]).T @ Y, atol=1e-12)
-    assert _secant(Absolute(), 0.3, 0.0, 0.5) == pytest.approx(2.0)
-    assert 0 < _secant(Absolute(), 3.0, 0.0, 0.5) < 2.0
-    assert _slopes(Absolute(), 1e3, 0.0, 0.5, np.inf, False, 10.0) == (1.0, pytest.approx(0.1))
+        h = np.array([_slopes(Absolute(), d, 0.0, 0.5, np.inf, False, 9.0)[1] for d in away])
+        np.testing.assert_allclose(A[p, 0], (Y * (w * h)[:, None]).T @ Y, atol=1e-12)
+        inside = np.where(abs(away) < 0.5, slope, 0.0)
+        np.testing.assert_allclose(B[p, 0], inside @ Y, atol=1e-12)
+    assert _secant(Absolute(), 0.3, 0.0, 0.5, 2.0) == pytest.approx(2.0)
+    assert 0 < _secant(Absolute(), 3.0, 0.0, 0.5, 0.0) < 2.0
+    assert _slopes(Absolute(), 1e3, 0.0, 0.5, np.inf, False, 10.0) == (1.0, pytest.approx(0.1), 0)
+    assert _slopes(Absolute(), 3.0, 0.0, 0.5, np.inf, False, np.inf) == (1.0, 0.0, 0.0)
 
 
 def hessian(loss, u, a):
@@ -161,7 +171,7 @@ def test_hessians_of_losses_of_several_predictions(loss, how):
 
 def test_the_curvature_of_a_smooth_loss_is_that_where_it_is():
     for u in (-1.0, 0.2, 2.0):
-        slope, h = _slopes(Logistic(), u, 1.0, 3e-4, 0.25, True, 9.0)
+        slope, h, _ = _slopes(Logistic(), u, 1.0, 3e-4, 0.25, True, 9.0)
         share = 1 / (1 + np.exp(u))
         assert slope == pytest.approx(-share)
         assert h == pytest.approx(share * (1 - share), rel=1e-3)
@@ -182,8 +192,8 @@ def test_sums_of_boolean_losses_are_taken_apart(cells, rows, side, loss, reading
     other = read_only(rng.normal(size=(N_COLUMNS, theirs, K)))
     x = read_only(rng.normal(size=(rows.size, mine, K)))
     F, G, A = zeros(rows.size, mine)
-    how = (0.25, True, 9.0, np.full(rows.size, 1e-4))
-    add_model(Logistic(), reading, *cells, other, rows, x, *how, F, G, A)
+    how = (0.25, True, np.full(rows.size, 9.0), np.full(rows.size, 1e-4))
+    add_model(Logistic(), reading, *cells, other, rows, x, *how, F, G, A, NO_BENDS)
     F2, G2, A2 = zeros(rows.size, mine)
     add_vector_model(loss, d, *cells, other, rows, x, BY_DIFFERENCES, 0.0, F2, G2, A2)
     F3 = np.zeros(rows.size)
@@ -325,6 +335,27 @@ def test_the_minimum_of_a_model_is_a_fixed_point_of_the_prox(minimise, rng):
     assert (out >= 0).all()
 
 
+def test_the_minimum_on_an_interval_is_a_fixed_point_of_the_prox(rng):
+    n, k, (s, low, high) = 11, K - 1, (0.5, -0.1, 0.4)
+    B = rng.normal(size=(n, 1, K, K + 2))
+    A, G, scale = B @ B.swapaxes(-1, -2), rng.normal(size=(n, 1, K)), rng.uniform(1, 3, n)
+    x, out = rng.normal(size=(n, 1, K)), np.empty((n, 1, K))
+    how = (s, low, high, k, K, 10_000, 1e-14)
+    minimise_on_interval(A, G, x, scale, *how, out)
+    slope = G + along(A * scale[:, None, None, None], out - x)
+    moved = out - 0.1 * slope
+    moved[:, :, :k] = np.clip(moved[:, :, :k] / (1 + 0.1 * s), low, high)
+    np.testing.assert_allclose(moved, out, atol=1e-9)
+    assert {low, high} <= set(out[:, 0, :k].ravel())
+    for p in (0, 9):  # what is beside a row in the vectors does not matter
+        one, alone = slice(p, p + 1), np.empty((1, 1, K))
+        minimise_on_interval(A[one], G[one], x[one], scale[one], *how, alone)
+        np.testing.assert_array_equal(alone, out[one])
+        python = np.empty((1, 1, K))
+        minimise_on_interval.py_func(A[one], G[one], x[one], scale[one], *how, python)
+        np.testing.assert_allclose(python, alone, atol=1e-9)
+
+
 def test_all_rows_may_share_a_matrix(rng):
     A, G, scale = models(rng)
     same = np.repeat(A[:1], len(G), axis=0)
@@ -332,8 +363,9 @@ def test_all_rows_may_share_a_matrix(rng):
         (minimise_ridge, (0.5, np.zeros(K), K, K)),
         (minimise_by_prox, (K, K, 50, 0.0)),
         (minimise_by_coordinates, (K, K, 50, 0.0)),
+        (minimise_on_interval, (0.5, 0.0, 1.0, K, K, 50, 0.0)),
     ):
-        first = () if minimise is minimise_ridge else (L2(0.5),)
+        first = (L2(0.5),) if minimise in (minimise_by_prox, minimise_by_coordinates) else ()
         out, expected = np.empty(G.shape), np.empty(G.shape)
         minimise(*first, A[:1].copy(), G, np.zeros(G.shape), scale, *arguments, out)
         minimise(*first, same, G, np.zeros(G.shape), scale, *arguments, expected)
@@ -355,13 +387,25 @@ def test_kernels_are_what_their_source_says(cells, other, rows, rng):
     for kernel, arguments in (
         (
             add_model,
-            (Huber(0.5), AS_IT_IS, *cells, other, rows, x, 1.0, True, 9.0, np.zeros(rows.size)),
+            (
+                Huber(0.5),
+                AS_IT_IS,
+                *cells,
+                other,
+                rows,
+                x,
+                1.0,
+                True,
+                *np.full((2, rows.size), 9.0),
+            ),
         ),
         *((build, (*given, rows)) for build, given in quadratic_models(cells, other)),
     ):
         compiled, plain = zeros(rows.size), zeros(rows.size)
         if kernel is not add_model:
             compiled, plain = ((F, G, A[:, 0]) for F, G, A in (compiled, plain))
+        else:
+            compiled, plain = ((*three, np.zeros(x.shape)) for three in (compiled, plain))
         kernel(*arguments, *compiled)
         kernel.py_func(*arguments, *plain)
         for one, two in zip(compiled, plain, strict=True):

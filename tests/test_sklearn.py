@@ -50,7 +50,7 @@ def name_of(check):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """As many bands as the data allow: those of the checks would fit in one, for one thread."""
-    monkeypatch.setattr("skglrm.fpsg.ENTRIES_PER_BLOCK", 1)
+    monkeypatch.setattr("skglrm._fpsg_model.ENTRIES_PER_BLOCK", 1)
 
 
 @parametrize_with_checks(CONFIGS)

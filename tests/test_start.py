@@ -64,6 +64,15 @@ def test_missing_cells_do_not_shrink_the_svd(backend):
     assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
 
 
+@pytest.mark.parametrize("init", INITS)
+def test_units_do_not_matter(init, backend):
+    A, units = np.abs(low_rank()), 2.0 ** np.arange(-5, 5)
+    one = make_start(problem_of(A), init, 0, backend)
+    two = make_start(problem_of(A * units, units=units), init, 0, backend)
+    np.testing.assert_allclose(two.row_factors, one.row_factors, atol=1e-10)
+    np.testing.assert_allclose(two.column_factors / units[:, None], one.column_factors, atol=1e-10)
+
+
 def complete(A):
     """All cells, those that are 0 included."""
     return sp.csr_array((A.ravel(), np.indices(A.shape).reshape(2, -1)), shape=A.shape)

@@ -1,0 +1,78 @@
+"""The pages hang together: every public name has its entry, every page its place."""
+
+import ast
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import skglrm
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+INDEX = (DOCS / "index.md").read_text(encoding="utf-8")
+CONF = (DOCS / "conf.py").read_text(encoding="utf-8")
+
+
+def entries_of_the_reference():
+    """Full names that docs/api.md lists."""
+    module, names = "", set()
+    for line in (DOCS / "api.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith(".. currentmodule::"):
+            module = line.split()[-1]
+        elif re.fullmatch(r"   \w+", line):
+            names.add(f"{module}.{line.strip()}")
+    return names
+
+
+def public_modules():
+    yield "skglrm", skglrm
+    for found in pkgutil.iter_modules(skglrm.__path__):
+        if not found.name.startswith("_") and found.name not in ("kernels", "solvers"):
+            yield f"skglrm.{found.name}", importlib.import_module(f"skglrm.{found.name}")
+
+
+def test_every_entry_of_the_reference_exists_and_is_public():
+    for entry in entries_of_the_reference():
+        module, name = entry.rsplit(".", 1)
+        assert name in importlib.import_module(module).__all__, entry
+
+
+@pytest.mark.parametrize("module", ["callbacks", "displays", "losses", "metrics", "regularizers"])
+def test_every_public_name_has_an_entry(module):
+    public = importlib.import_module(f"skglrm.{module}").__all__
+    assert {f"skglrm.{module}.{name}" for name in public} <= entries_of_the_reference()
+
+
+def test_public_names_have_docstrings():
+    for name, module in public_modules():
+        for one in getattr(module, "__all__", ()):
+            documented = getattr(module, one)
+            if callable(documented):
+                assert (documented.__doc__ or "").strip(), f"{name}.{one}"
+
+
+def test_every_page_of_the_index_exists():
+    (tree,) = re.findall(r"```{toctree}\n(.*?)```", INDEX, flags=re.DOTALL)
+    pages = [line for line in tree.splitlines() if line and not line.startswith(":")]
+    made = {"auto_examples/index", "*"}
+    assert made <= set(pages)  # the star takes the pages that are not named
+    assert not [page for page in set(pages) - made if not (DOCS / f"{page}.md").exists()]
+
+
+def test_the_gallery_runs_examples_that_are_there():
+    (pattern,) = re.findall(r'"filename_pattern": r"(.*)"', CONF)
+    examples = sorted((DOCS.parent / "examples").glob("*.py"))
+    run = [path for path in examples if re.search(pattern, str(path))]
+    named = re.findall(r"\w+", re.findall(r"\((.*)\)", pattern)[0])
+    assert sorted(path.stem for path in run) == sorted(named)
+    for path in examples:
+        title = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()
+        assert set(title[1]) == {"="}, (
+            f"{path.name}: the gallery takes its title from the docstring"
+        )
+
+
+def test_the_docs_need_no_network():
+    assert "intersphinx" not in CONF
