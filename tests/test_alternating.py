@@ -322,8 +322,20 @@ def test_a_row_is_folded_in_alone(loss, backend):
     together = fold_in(problem, H, None, backend)
     for row in (0, 2, N_ROWS + 1):
         single = problem_of(full[[row]], loss, L2(0.1))
-        alone = fold_in(single, H, None, backend)[0]
-        np.testing.assert_allclose(alone, together[row], rtol=1e-11)
+        np.testing.assert_array_equal(fold_in(single, H, None, backend)[0], together[row])
+
+
+def test_rows_of_a_complete_table_are_folded_in_alone(backend):
+    X, H = table(), table(seed=3)[:N_COLUMNS, :K]
+    for regularizer in (L2(0.1), NonNegative()):
+        together = fold_in(problem_of(X, Quadratic(), regularizer), H, None, backend)
+        for row in (0, 2):
+            alone = fold_in(problem_of(X[[row]], Quadratic(), regularizer), H, None, backend)[0]
+            np.testing.assert_array_equal(alone, together[row])
+        fit = solve(problem_of(X, Quadratic(), regularizer), backend, max_iter=3)
+        problem = problem_of(X, Quadratic(), regularizer)
+        W = fold_in(problem, fit.factors.column_factors, fit.factors.offset, backend)
+        np.testing.assert_array_equal(W, fit.factors.row_factors)
 
 
 def test_a_row_folded_in_is_the_best_one(backend):

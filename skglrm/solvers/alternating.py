@@ -57,7 +57,7 @@ def solve_alternating(
     with one_blas_thread():
         rows = row_side(problem, X, H)
         curve, converged, failed = _alternate(problem, rows, X, H, backend, max_iter, tol, report)
-        if not rows.is_closed:
+        if not rows.is_closed or rows.is_complete.any():
             final = finish(problem, X, H, backend)
             if curve:
                 curve[-1] = final
