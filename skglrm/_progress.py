@@ -66,9 +66,7 @@ class Watched:
         try:
             self._watch = _Watch(self, X)
             yield
-            # The objectives are final only now: a fit may end with what follows its iterations.
-            self.history_ = {**self._watch.history, "objective": list(self.loss_curve_)}
-            self._watch.end()
+            self._watch.end(self.loss_curve_)
         finally:
             self.__dict__.pop("_watch", None)
             if "_callback_fit_ctx" in vars(self):
@@ -138,7 +136,10 @@ class _Watch:
         self.begun += time.perf_counter() - arrived  # the time of callbacks is not the fit's
         return bool(stop)
 
-    def end(self) -> None:
+    def end(self, loss_curve: list[float]) -> None:
+        """Keep the history, with objectives that are final only now, and tell the callbacks."""
+        earlier = len(loss_curve) - len(self.history["iteration"])  # of fits that this one goes on
+        self.estimator.history_ = {**self.history, "objective": list(loss_curve)[earlier:]}
         if self.context is not None:
             self.context.call_on_fit_task_end(
                 estimator=self.estimator,

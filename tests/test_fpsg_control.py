@@ -11,6 +11,12 @@ import pytest
 from sklearn.base import clone
 
 from skglrm import Entries, FPSGFactorizer
+from skglrm._jit import read_only
+from skglrm._simd import Width, aligned_zeros
+from skglrm.kernels import sgd
+from skglrm.kernels.grid import entry_type
+from skglrm.kernels.sgd import GradientStep, InterceptStep, settle_rows
+from skglrm.losses import Quadratic
 from skglrm.solvers import block_sgd
 from skglrm.solvers.schedule import LeastUpdated, Rotation
 
@@ -271,6 +277,72 @@ def test_held_out_losses_are_weighted():
     w = np.full(len(train), 3.0)
     a, b = make(**params).fit(train), make(**params).fit(train, weights=w)
     assert b.validation_curve_[-1] == pytest.approx(a.validation_curve_[-1], rel=0.5)
+
+
+# ------------------------------------------------------------------ the kernel
+
+
+def visited(kernel, step, weighted, dtype):
+    """Factors, states and loss after visits in a block of 6 x 5."""
+    rng = np.random.default_rng(0)
+    entries = np.zeros(30, entry_type(dtype, weighted))
+    cell = rng.permutation(30)
+    entries["row"], entries["column"], entries["value"] = cell // 5, cell % 5, rng.normal(size=30)
+    if weighted:
+        entries["weight"] = rng.integers(1, 4, 30)
+    sides = []
+    for m, one in ((6, 1), (5, 0)):
+        factors, state = aligned_zeros((m, 16), dtype), aligned_zeros((m, 8), dtype)
+        factors[:, :12] = rng.normal(size=(m, 12)) / 3
+        factors[:, one] = 1
+        state[:, 4:6] = 1
+        settle_rows(factors, state, np.ones(m), 0, m)
+        sides.append((factors, state))
+    (P, row_state), (Q, column_state) = sides
+    entries = read_only(entries)
+    total = kernel(
+        Quadratic(), step, Width(16), entries, entries if weighted else None, 0, 30, 2 << 32,
+        P, Q, row_state, column_state,
+    )  # fmt: skip
+    return total, P, Q, row_state, column_state
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("step", "weighted"),
+    [
+        (GradientStep(0.1, 0.1, 1 / 8, 1 / 4, 0.05, 0.03), True),
+        (InterceptStep(0.1, 0.1, 1 / 8, 1 / 4, 0.05, 0.03, 0.02, 0.01, -0.1, True), False),
+    ],
+    ids=["weights", "intercepts"],
+)
+def test_compiled_visits_are_those_of_the_source(step, weighted, dtype, monkeypatch):
+    compiled = visited(sgd.sgd_block, step, weighted, dtype)
+    monkeypatch.setattr(sgd, "weight_at", getattr(sgd.weight_at, "py_func", sgd.weight_at))
+    source = getattr(sgd.sgd_block, "py_func", sgd.sgd_block)
+    for a, b in zip(compiled, visited(source, step, weighted, dtype), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3 if dtype == np.float32 else 1e-9, atol=1e-5)
+    if not weighted:
+        assert (compiled[1][:, 1] == 1).all() and (compiled[2][:, 0] == 1).all()
+        assert (compiled[1][:, 0] != 1).all() and (compiled[2][:, 1] != 1).all()
+
+
+def test_a_visit_of_weight_two_is_twice_as_long():
+    step = GradientStep(0.1, 0.1, 1 / 8, 1 / 4, 0.05, 0.03)
+    moves = []
+    for weight in (1.0, 2.0):
+        entries = np.array([(0, 0, 0.7, weight)], entry_type(np.float64, True))
+        P, Q = aligned_zeros((1, 16), np.float64), aligned_zeros((1, 16), np.float64)
+        P[:], Q[:] = 0.2, 0.3
+        states = [aligned_zeros((1, 8), np.float64) for _ in range(2)]
+        for factors, state in zip((P, Q), states, strict=True):
+            state[:, 4:6] = 1
+            settle_rows(factors, state, np.ones(1), 0, 1)
+        entries = read_only(entries)
+        sgd.sgd_block(Quadratic(), step, Width(16), entries, entries, 0, 1, 9 << 32, P, Q, *states)
+        moves.append((P - 0.2, Q - 0.3))
+    for one, two in zip(*moves, strict=True):
+        np.testing.assert_allclose(two, 2 * one, rtol=1e-12)
 
 
 # ------------------------------------------------------------------ intercepts

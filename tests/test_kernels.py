@@ -438,9 +438,8 @@ def test_sum_losses_is_the_sum_of_losses(loss, k, dtype):
     problem = Problem.random(k, dtype)
     P, Q = problem.P.astype(np.float64), problem.Q.astype(np.float64)
     expected = sum(loss.value(P[i] @ Q[j], a) for i, j, a in problem.cells[3:70])
-    arguments = (
-        loss, Width(padded(k)), problem.entries, 3, 70, read_only(problem.P), read_only(problem.Q)
-    )  # fmt: skip
+    factors = read_only(problem.P), read_only(problem.Q)
+    arguments = (loss, Width(padded(k)), problem.entries, None, 3, 70, *factors)
     for kernel in (sum_losses, in_python(sum_losses)):
         assert kernel(*arguments) == pytest.approx(expected, rel=5 * PRECISION[dtype])
 

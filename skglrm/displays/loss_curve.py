@@ -198,8 +198,8 @@ class LossCurveDisplay:
         for name, curve in self.curves.items():
             if by not in curve:
                 raise ValueError(
-                    f"The times of {name!r} are not known: partial_fit has been called since fit, "
-                    "or instead of it. Use by='iteration'."
+                    f"Not all iterations of {name!r} have a time: only those of the last "
+                    "fit have, and partial_fit or warm_start added others. Use by='iteration'."
                 )
         ax = on_axes(self, ax)
         watched = any("held_out_loss" in curve for curve in self.curves.values())

@@ -49,8 +49,9 @@ def assert_same(a, b):
 # ------------------------------------------------------------------ bits
 
 
-@pytest.mark.parametrize("n_partitions", [1, 3])
-@pytest.mark.parametrize("solver", ["cholesky", "cg", "subspace"])
+@pytest.mark.parametrize(
+    ("solver", "n_partitions"), [("cg", 1), ("cg", 3), ("cholesky", 3), ("subspace", 2)]
+)
 def test_implicit_als_is_the_same_as_on_threads(spark, solver, n_partitions):
     model = ImplicitALS(8, solver=solver, max_iter=2, random_state=0).fit(clicks())
     other = clone(model).set_params(backend=SparkBackend(n_partitions)).fit(clicks())
