@@ -157,9 +157,13 @@ class Columns:
 
     def groups_of(self, columns: npt.NDArray[Any]) -> Iterator[tuple[Group, Any, Any]]:
         """Yield each group, where its cells are, and the predictions (n_cells, d) they own."""
+        for group, at, rank in self._by_group(columns):
+            yield group, at, group.places[rank]
+
+    def _by_group(self, columns: npt.NDArray[Any]) -> Iterator[tuple[Group, Any, Any]]:
+        """Yield each group, where its cells are, and their columns' ranks in the group."""
         if len(self.groups) == 1:
-            group = self.groups[0]
-            yield group, slice(None), group.places[columns]
+            yield self.groups[0], slice(None), columns
             return
         of_column = np.empty(len(self.losses), np.int64)
         rank = np.empty(len(self.losses), np.int64)
@@ -170,7 +174,7 @@ class Columns:
         for g, group in enumerate(self.groups):
             at = np.flatnonzero(of_cell == g)
             if at.size:
-                yield group, at, group.places[rank[columns[at]]]
+                yield group, at, rank[columns[at]]
 
     # ---------------------------------------------------------- predictions
 
@@ -213,7 +217,7 @@ class Columns:
 
     def check(self, columns: npt.NDArray[Any], values: Floats, names: Any) -> None:
         """Refuse a value outside the domain of its column's loss, naming both."""
-        for group, at, _ in self.groups_of(columns):
+        for group, at, _ in self._by_group(columns):
             inside = group.loss.contains(values[at])
             if np.all(inside):
                 continue

@@ -1,5 +1,7 @@
 """Observed cells of one group of columns, by row and by column."""
 
+import numpy as np
+
 from .._jit import kernel
 
 
@@ -68,12 +70,14 @@ def list_lacking(indptr, indices, n_columns, lacking_indptr, out):
     ``out`` has room for one more, which is written and not counted: with a branch instead, a
     processor would guess wrongly at every other column.
     """
+    lacks = np.empty(n_columns, np.uint8)
     for i in range(indptr.size - 1):
-        n, t, end = lacking_indptr[i], indptr[i], indptr[i + 1]
+        n = lacking_indptr[i]
         if n == lacking_indptr[i + 1]:
             continue
+        lacks[:] = 1
+        for t in range(indptr[i], indptr[i + 1]):
+            lacks[indices[t]] = 0
         for j in range(n_columns):
             out[n] = j
-            has = t < end and indices[min(t, end - 1)] == j
-            t += has
-            n += not has
+            n += np.int64(lacks[j])
