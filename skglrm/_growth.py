@@ -75,6 +75,7 @@ def grow(model: Any, X: Any) -> None:
     n_known = len(model.row_factors_)
     columns, null = _grown_columns(model, matrix)
     model.column_weights_ = extended(model.column_weights_, n_columns, 1.0)
+    model._kinks = extended(model._kinks, n_columns, 1.0)
     model._units = extended(model._units, int(columns.starts[-1]), 1.0)
     k = model.n_components
     W = extended(model.row_factors_, n_rows, 0).astype(np.float64)

@@ -317,6 +317,7 @@ class GLRM(TableModel):
     ) -> None:
         self._describe_columns(matrix, weights, entries, table)
         problem = self._problem(matrix, weights, of_fit=True)
+        self._kinks = problem.kinks
 
         def report(iteration: int, objective: float, factors: Callable[[], Factors]) -> bool:
             def fitted() -> dict[str, Any]:
@@ -543,6 +544,7 @@ class GLRM(TableModel):
             column_regularizer=column,
             offset=self.offset,
             units=units,
+            kinks=None if of_fit else self._kinks,
         )
 
     def _regularizer(self, side: str, n: int | None = None, names: Any = None) -> Any:

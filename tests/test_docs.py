@@ -39,10 +39,16 @@ def test_every_entry_of_the_reference_exists_and_is_public():
         assert name in importlib.import_module(module).__all__, entry
 
 
-@pytest.mark.parametrize("module", ["callbacks", "displays", "losses", "metrics", "regularizers"])
-def test_every_public_name_has_an_entry(module):
-    public = importlib.import_module(f"skglrm.{module}").__all__
-    assert {f"skglrm.{module}.{name}" for name in public} <= entries_of_the_reference()
+def test_every_public_name_has_an_entry():
+    listed = {entry.rsplit(".", 1)[1] for entry in entries_of_the_reference()}
+    within = {"Scattered", "SparkEntries", "effective_threads", "get_backend"}  # not called by users
+    for module, found in public_modules():
+        public = {
+            name
+            for name in getattr(found, "__all__", ())
+            if callable(getattr(found, name)) and not name.startswith("_")
+        }
+        assert public - within <= listed, f"{module} has names that docs/api.md does not list"
 
 
 def test_public_names_have_docstrings():
@@ -64,9 +70,8 @@ def test_every_page_of_the_index_exists():
 def test_the_gallery_runs_examples_that_are_there():
     (pattern,) = re.findall(r'"filename_pattern": r"(.*)"', CONF)
     examples = sorted((DOCS.parent / "examples").glob("*.py"))
-    run = [path for path in examples if re.search(pattern, str(path))]
-    named = re.findall(r"\w+", re.findall(r"\((.*)\)", pattern)[0])
-    assert sorted(path.stem for path in run) == sorted(named)
+    left_out = {path.stem for path in examples if not re.search(pattern, str(path))}
+    assert left_out == {"movielens_grid_search", "spark_stream"}
     for path in examples:
         title = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()
         assert set(title[1]) == {"="}, (

@@ -549,3 +549,14 @@ def test_verbose_prints_a_line_for_every_iteration(X, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("[GLRM] iteration 1: objective ")
+
+
+@pytest.mark.parametrize("loss", ["absolute", "huber", "hinge", "quantile"])
+def test_a_row_is_transformed_alone_whatever_comes_with_it(loss):
+    X = 100 * np.random.default_rng(0).normal(size=(30, 6))
+    X = np.sign(X) if loss == "hinge" else X
+    model = GLRM(2, loss=loss, regularization=1.0, max_iter=5, tol=0.0, random_state=0).fit(X)
+    batch = model.transform(np.vstack([X[:4], np.sign(X[4:8])]))
+    for row in range(4):
+        np.testing.assert_array_equal(model.transform(X[[row]])[0], batch[row])
+    np.testing.assert_array_equal(batch[:4], model.row_factors_[:4])

@@ -25,8 +25,7 @@ def _source_digest() -> str:
 
 
 # asv runs each benchmark in a temporary directory, where a relative cache would be empty every
-# time. One cache per state of the sources, because numba's stamp covers a kernel's own file only:
-# a change in what the kernel inlines from another file would go unnoticed.
+# time. One cache per state of the sources, so that old ones can be thrown away as a whole.
 _cache = Path(os.environ.get("NUMBA_CACHE_DIR") or ".asv/numba")
 if not _cache.is_absolute():
     _cache = Path(__file__).resolve().parents[1] / _cache / _source_digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -11,6 +12,8 @@ from scipy import sparse
 
 from skglrm.glrm import GLRM
 from skglrm.losses import Huber, Logistic, Multinomial, OrdinalHinge, Poisson
+
+from .common import Ratings, planted_ratings
 
 # What this process has compiled, or loaded from the cache, already; see fpsg.py.
 _warm: set[object] = set()
@@ -66,8 +69,12 @@ class Fit:
     version = "1"
     shape = (2_000, 60)
 
+    n_new = 500
+
     def setup(self, loss: str, n_jobs: int) -> None:
-        self.X = planted_table(loss, *self.shape)
+        n_rows, n_cols = self.shape
+        table = planted_table(loss, n_rows + self.n_new, n_cols)
+        self.X, self.new_rows = table[:n_rows], table[n_rows:]
         self.estimator = GLRM(
             n_components=10, loss=LOSSES[loss], max_iter=10, tol=0.0, n_jobs=n_jobs, random_state=0
         )
@@ -86,7 +93,13 @@ class Fit:
         fit_quietly(self.estimator, self.X)
         return float(self.estimator.objective_ / np.isfinite(self.X).sum())
 
+    def track_score_of_new_rows(self, *_: object) -> float:
+        """D² of a fifth of their cells, predicted from the others."""
+        fit_quietly(self.estimator, self.X)
+        return float(self.estimator.score(self.new_rows))
+
     track_objective.unit = "loss per cell"  # type: ignore[attr-defined]
+    track_score_of_new_rows.unit = "D²"  # type: ignore[attr-defined]
 
 
 class Nonnegative(Fit):
@@ -96,9 +109,11 @@ class Nonnegative(Fit):
     param_names = ["cells", "n_jobs"]
 
     def setup(self, cells: str, n_jobs: int) -> None:
-        self.X = planted_table("nonnegative", *self.shape)
+        n_rows, n_cols = self.shape
+        table = planted_table("nonnegative", n_rows + self.n_new, n_cols)
         if cells == "complete":
-            self.X = np.nan_to_num(self.X)
+            table = np.nan_to_num(table)
+        self.X, self.new_rows = table[:n_rows], table[n_rows:]
         self.estimator = GLRM(
             n_components=10, row_regularizer="nonnegative", column_regularizer="nonnegative",
             max_iter=10, tol=0.0, n_jobs=n_jobs, random_state=0,
@@ -129,6 +144,9 @@ class Target:
         fit_quietly(self.estimator, self.X)  # transform needs a model
 
     def time_fit(self, *_: object) -> None:
+        self.estimator.fit(self.X)
+
+    def peakmem_fit(self, *_: object) -> None:
         self.estimator.fit(self.X)
 
     def time_transform(self, *_: object) -> None:
@@ -170,3 +188,52 @@ class ObservedCells:
 
     def peakmem_fit(self, *_: object) -> None:
         fit_quietly(self.estimator, self.X)
+
+
+class Serve:
+    """Calls on a model of ratings: fold-in, recommendations, updates."""
+
+    params = [1, 2]
+    param_names = ["n_jobs"]
+    timeout = 600
+    number = 1  # partial_fit changes the model: each sample needs a fresh one from setup
+    repeat = (5, 30, 10.0)
+    rounds = 1
+    warmup_time = 0
+    version = "1"
+
+    def setup_cache(self) -> tuple[GLRM, Ratings, Ratings]:
+        train, new = planted_ratings()
+        model = GLRM(n_components=16, regularization=1.0, max_iter=5, tol=0.0, random_state=0)
+        fit_quietly(model, train.entries())
+        return model, train, new
+
+    setup_cache.timeout = 600  # type: ignore[attr-defined]
+
+    def setup(self, cache: tuple[GLRM, Ratings, Ratings], n_jobs: int) -> None:
+        fitted, train, new = cache
+        self.rows = train.first_rows(2_000)
+        self.new_entries = new[:50_000].entries()
+        if ("serve", n_jobs) not in _warm:
+            self._call_all(copy.deepcopy(fitted).set_params(n_jobs=n_jobs))
+            _warm.add(("serve", n_jobs))
+        self.estimator = copy.deepcopy(fitted).set_params(n_jobs=n_jobs)
+
+    def _call_all(self, estimator: GLRM) -> None:
+        few = self.rows[:100]
+        estimator.transform(few)
+        estimator.recommend(few, n=10)
+        estimator.partial_fit(self.new_entries[:1_000])
+        estimator.partial_fit(few)
+
+    def time_transform(self, *_: object) -> None:
+        self.estimator.transform(self.rows)
+
+    def time_recommend(self, *_: object) -> None:
+        self.estimator.recommend(self.rows, n=10)
+
+    def time_partial_fit_rows(self, *_: object) -> None:
+        self.estimator.partial_fit(self.rows)
+
+    def time_partial_fit_entries(self, *_: object) -> None:
+        self.estimator.partial_fit(self.new_entries)

@@ -9,6 +9,7 @@ from scipy import sparse
 
 from skglrm import Entries
 from skglrm.implicit_als import ImplicitALS
+from skglrm.metrics import ndcg_at_k
 
 from .common import Ratings, planted_ratings
 
@@ -16,11 +17,15 @@ from .common import Ratings, planted_ratings
 _warm: set[object] = set()
 
 
-def planted_clicks() -> Ratings:
-    """How often rows met columns: a million cells with long tails on both sides."""
-    ratings, _ = planted_ratings(seed=1)
-    often = np.maximum(np.rint(np.exp(ratings.value - 3)), 1)
-    return Ratings(ratings.row, ratings.col, often.astype(np.float32), ratings.shape)
+def planted_clicks() -> tuple[Ratings, Ratings]:
+    """How often rows met columns: a million cells with long tails, a tenth of them for the test."""
+    parts = planted_ratings(seed=1)
+    often = (np.maximum(np.rint(np.exp(part.value - 3)), 1).astype(np.float32) for part in parts)
+    first, second = (
+        Ratings(part.row, part.col, value, part.shape)
+        for part, value in zip(parts, often, strict=True)
+    )
+    return first, second
 
 
 def matrix_of(clicks: Ratings) -> sparse.csr_array:
@@ -39,11 +44,14 @@ class Fit:
     warmup_time = 0
     version = "1"
 
-    def setup_cache(self) -> Ratings:
+    def setup_cache(self) -> tuple[Ratings, Ratings]:
         return planted_clicks()
 
-    def setup(self, clicks: Ratings, n_components: int, n_jobs: int, solver: str) -> None:
-        self.X = matrix_of(clicks)
+    def setup(
+        self, data: tuple[Ratings, Ratings], n_components: int, n_jobs: int, solver: str
+    ) -> None:
+        train, self.test = data
+        self.X = matrix_of(train)
         self.estimator = ImplicitALS(
             n_components=n_components, solver=solver, max_iter=5, n_jobs=n_jobs, random_state=0
         )
@@ -63,7 +71,14 @@ class Fit:
         self.estimator.fit(self.X)
         return float(self.estimator.loss_curve_[-1] / self.X.nnz)
 
+    def track_ndcg(self, *_: object) -> float:
+        """Of held-out clicks among ten, for some rows."""
+        rows = slice(0, 2_000)
+        items, _scores = self.estimator.fit(self.X).recommend(self.X[rows], n=10)
+        return float(ndcg_at_k(matrix_of(self.test)[rows], items, k=10, exclude=self.X[rows]))
+
     track_objective.unit = "loss per cell"  # type: ignore[attr-defined]
+    track_ndcg.unit = "NDCG@10"  # type: ignore[attr-defined]
 
 
 class Serve:
@@ -79,7 +94,7 @@ class Serve:
     version = "1"
 
     def setup_cache(self) -> tuple[ImplicitALS, Ratings]:
-        clicks = planted_clicks()
+        clicks, _ = planted_clicks()
         model = ImplicitALS(n_components=64, max_iter=5, random_state=0)
         return model.fit(matrix_of(clicks)), clicks
 

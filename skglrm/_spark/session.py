@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -61,6 +63,7 @@ def find_session(given: Any = None) -> Any:
         _check_process()
         check_java()
         logging.getLogger("skglrm").info("There is no active Spark session: a new one is made.")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # not the first of the PATH
         session = SparkSession.builder.getOrCreate()
     session = session or SparkSession.active()
     if type(session).__module__.startswith("pyspark.sql.connect"):

@@ -2,7 +2,7 @@
 
 A ``map`` over scattered data is one job: the model goes to every machine once, blocks run where
 their data are, what they return comes back and is put in its place in the order of blocks.  So
-the factors, and all sums, are those of threads to the last bit.  All that works on the model alone
+the factors are those of threads to the last bit.  All that works on the model alone
 runs on the threads of the driver.
 """
 

@@ -16,7 +16,7 @@ state of a row; see there.
 
 Negatives come from two bands of columns, *home*, to which j belongs, and *guest*.  Every draw is a
 function of (key, entry, attempt) alone, so results do not depend on which thread runs a block.
-Draws are made some entries ahead of their visit, so that their rows can be fetched.
+Draws are made some dozens at a time, ahead of their visits, so that their rows can be fetched.
 """
 
 import math
@@ -43,11 +43,15 @@ TICKS = round(GAP * 2**POINT)
 LARGE = 2.5
 AHEAD = 6
 
-RING = 8
-"""Places for negatives that are drawn and not yet visited; a power of 2 above ``AHEAD``."""
+RING = 128
+"""Places for pairs that are drawn and not yet visited; a power of 2."""
 
-MANY = 255
-"""Losses that share a logarithm, less one; 2^256 is far from overflow."""
+CHUNK = 64
+"""Entries whose negatives are drawn in one go: their searches do not wait for each other."""
+
+HUGE = 1e100
+"""Losses share a logarithm until the product of its arguments is as large: no pause is so long
+that it could overflow."""
 
 ATTEMPTS = 16
 """Draws before an entry is passed over, because its row has nearly all columns."""
@@ -70,40 +74,59 @@ def rank_block(
     entries.
     The rest is as for ``sgd_block``.
     """
-    total, product = 0.0, 1.0
-    drawn = np.empty(RING, np.int64)
-    due = np.int64(clock)
-    for t in range(start - AHEAD, stop):
-        ahead = t + AHEAD
-        if ahead < stop:
-            soon = entries[ahead]
-            i, j = np.int64(soon["row"]), np.int64(soon["column"])
-            w = draw_negative(ahead, key, bands, positives, indptr[i], indptr[i + 1])
-            drawn[ahead & (RING - 1)] = w
-            fetch(width, P, i, Q, j, max(w, 0), row_state, column_state)
-        w = drawn[t & (RING - 1)]
-        if t < start or w < 0:
-            continue
-        i, j = np.int64(entries[t]["row"]), np.int64(entries[t]["column"])
-        slow, fast = score_difference(width, P, i, Q, j, w)
-        ahead_by, weight = slow + fast, weight_at(weighted, t)
-        tail = math.exp(-abs(ahead_by))
-        z = (tail if ahead_by > 0.0 else 1.0) / (1.0 + tail)
-        total += weight * max(-ahead_by, 0.0)
-        if weighted is None:
-            product *= 1.0 + tail  # at most 2: the logarithm of many at once
-            if t & MANY == MANY:
-                total += math.log(product)
-                product = 1.0
-        else:
-            total += weight * math.log1p(tail)
-        is_large = abs(z * weight) > LARGE
-        is_due = np.int64(t - start) << POINT >= due
-        if is_large or is_due:
-            times = (1.0 if is_large else GAP) * weight * weight
+    total, product, limit = 0.0, 1.0, LARGE
+    queue, searches = np.empty((RING, 4), np.int64), np.empty((3, CHUNK), np.int64)
+    drawn_until, n, s, due = start, 0, 0, np.int64(clock)
+    i, j, w, slow, fast = 0, 0, 0, P[0, 0], P[0, 0]
+    while True:
+        while drawn_until < stop and n - s <= RING - CHUNK:
+            end = min(drawn_until + CHUNK, stop)
+            n = draw_chunk(entries, drawn_until, end, key, bands, indptr, positives, searches, queue, n)
+            drawn_until = end
+        if s == n:
+            break
+        if s == 0:
+            i, j, w = queue[0, 0], queue[0, 1], queue[0, 2]
+            slow, fast = score_difference(width, P, i, Q, j, w)
+        pause = min(due >> POINT, n if drawn_until == stop else n - AHEAD)
+        while s < pause:
+            soon = min(s + AHEAD, n - 1) & (RING - 1)
+            fetch(
+                width, P, queue[soon, 0], Q, queue[soon, 1], queue[soon, 2], row_state, column_state
+            )
+            after = min(s + 1, n - 1) & (RING - 1)
+            next_i, next_j, next_w = queue[after, 0], queue[after, 1], queue[after, 2]
+            next_slow, next_fast = score_difference(width, P, next_i, Q, next_j, next_w)
+            ahead_by, weight = slow + fast, weight_at(weighted, queue[s & (RING - 1), 3])
+            tail = math.exp(-abs(ahead_by))
+            z = (tail if ahead_by > 0.0 else 1.0) / (1.0 + tail)
+            if abs(z * weight) > limit:
+                break
+            limit = LARGE
+            total += weight * max(-ahead_by, 0.0)
+            if weighted is None:
+                product *= 1.0 + tail  # at most 2: the logarithm of many at once
+            else:
+                total += weight * math.log1p(tail)
+            visit_pair(width, P, i, Q, j, w, row_state, column_state, z, weight, step)
+            if next_i == i or next_j == j or next_w == w or next_j == w or next_w == j:
+                next_slow, next_fast = score_difference(width, P, next_i, Q, next_j, next_w)
+            i, j, w, slow, fast = next_i, next_j, next_w, next_slow, next_fast
+            s += 1
+        if product > HUGE:
+            total += math.log(product)
+            product = 1.0
+        is_due = s == due >> POINT
+        if s < n and (is_due or s < pause):
+            # Outside the inner loop, whose registers it would take.
+            weight = weight_at(weighted, queue[s & (RING - 1), 3])
+            tail = math.exp(-abs(slow + fast))
+            z = (tail if slow + fast > 0.0 else 1.0) / (1.0 + tail)
+            times = (1.0 if abs(z * weight) > LARGE else GAP) * weight * weight
             sample_pair(width, P, i, Q, j, w, row_state, column_state, z, times, step)
-            due += TICKS * is_due
-        visit_pair(width, P, i, Q, j, w, row_state, column_state, z, weight, step)
+            limit = np.inf  # and now the visit itself
+        if is_due:
+            due += TICKS
     return total + math.log(product)
 
 
@@ -116,24 +139,61 @@ def weight_at(weighted, t):
 
 
 @kernel
+def draw_chunk(entries, start, stop, key, bands, indptr, positives, searches, queue, n):
+    """Queue the entries start..stop that get a negative, each as row, column, negative, entry.
+
+    ``n`` are queued already, in a ring; returns their new number.  ``searches`` (3, CHUNK) is
+    scratch.  Negatives are those of ``draw_negative``, but the searches for first candidates go side
+    by side, step by step: one alone is a chain of loads with an end that a CPU cannot foresee.
+    """
+    candidate, low, size = searches[0], searches[1], searches[2]
+    for e in range(stop - start):
+        candidate[e] = column_of(np.uint64(start + e), np.uint64(0), key, bands)
+    largest = np.int64(0)
+    for e in range(stop - start):
+        i = entries[start + e]["row"]
+        low[e], size[e] = indptr[i], indptr[i + 1] - indptr[i]
+        largest = max(largest, size[e])
+    while largest > 1:
+        largest -= largest >> 1
+        for e in range(stop - start):
+            half = size[e] >> 1
+            low[e] += half * (positives[low[e] + half] <= candidate[e])
+            size[e] -= half
+    for e in range(stop - start):
+        i, w = np.int64(entries[start + e]["row"]), candidate[e]
+        if positives[low[e]] == w:
+            w = draw_negative(start + e, key, bands, positives, indptr[i], indptr[i + 1])
+        at = n & (RING - 1)
+        queue[at, 0], queue[at, 1] = i, np.int64(entries[start + e]["column"])
+        queue[at, 2], queue[at, 3] = w, start + e
+        n += w >= 0
+    return n
+
+
+@kernel
 def draw_negative(t, key, bands, positives, begin, end):
     """Draw a column that is not among positives[begin:end]; -1 if ``ATTEMPTS`` draws all are.
 
     It is one of n columns with equal probability if guest is equally often any band but home: home
     comes with its share of the n, else guest.
     """
-    home, n_home, guest = bands[0], bands[1], bands[2]
-    n_guest, n_columns = np.uint64(bands[3]), np.uint64(bands[4])
     for attempt in range(ATTEMPTS):
-        bits = random_bits(np.uint64(t), np.uint64(attempt), key)
-        w = np.int64((bits >> HALF) * n_columns >> HALF)
-        if w < n_home:
-            w += home
-        else:
-            w = guest + np.int64((bits & LOW) * n_guest >> HALF)
+        w = column_of(np.uint64(t), np.uint64(attempt), key, bands)
         if not is_among(positives, begin, end, w):
             return w
     return np.int64(-1)
+
+
+@kernel
+def column_of(counter, attempt, key, bands):
+    """Draw a column of home or guest."""
+    n_guest, n_columns = np.uint64(bands[3]), np.uint64(bands[4])
+    bits = random_bits(counter, attempt, key)
+    at_home = np.int64((bits >> HALF) * n_columns >> HALF)
+    if at_home < bands[1]:
+        return bands[0] + at_home
+    return bands[2] + np.int64((bits & LOW) * n_guest >> HALF)
 
 
 @kernel

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backends.base import Backend
-from ..domains import Boolean
 from .axes import Axes
 from .base import Floats, one_blas_thread
 from .half_step import HalfStep, Outcome, Term, improve, is_quadratic
@@ -21,7 +20,7 @@ from .settle import settle
 
 __all__ = [
     "check_exact", "column_losses", "column_sides", "finish", "fold_in", "objective", "row_side",
-    "rows_are_closed", "solve_alternating", "solve_exact", "unit_of",
+    "rows_are_closed", "solve_alternating", "solve_exact",
 ]  # fmt: skip
 
 SAME = 1e-7
@@ -196,7 +195,7 @@ def row_side(problem: Problem, X: Floats, H: Floats, project: bool = True) -> Ha
             group,
             group.by_row,
             H[group.start : group.stop].reshape(-1, group.width, K),
-            unit_of(group),
+            group.unit,
         )
         for group in problem.groups
     )
@@ -217,19 +216,10 @@ def column_sides(problem: Problem, X: Floats, H: Floats, project: bool = True) -
             Part(part.regularizer, np.flatnonzero(mine == number).astype(np.int32))
             for number, part in enumerate(problem.column_parts)
         )
-        term = Term.of(group, group.by_column, X.reshape(-1, 1, K), unit_of(group))
+        term = Term.of(group, group.by_column, X.reshape(-1, 1, K), group.unit)
         target = H[group.start : group.stop].reshape(-1, group.width, K)
         sides.append(HalfStep(target, (term,), parts, problem.n_components, K, project))
     return sides
-
-
-def unit_of(group: Group) -> float:
-    """Size of a difference of predictions that matters: that of the data, at kinks."""
-    values = group.by_row.values
-    loss = group.loss
-    if group.is_vector or loss.smooth or isinstance(loss.domain, Boolean) or not values.size:
-        return 1.0
-    return float(np.std(values, dtype=np.float64)) or 1.0
 
 
 # ------------------------------------------------------------------ what couples rows

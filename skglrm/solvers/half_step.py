@@ -284,8 +284,8 @@ class HalfStep(OnRows):
         """Runs of rows with about equal numbers of cells."""
         counts = sum(term.effort * np.diff(term.cells.indptr) for term in self.terms)
         K = self.target.shape[2]
-        matrices = np.where(self.is_complete, 0, K * K / NUMBERS_PER_BLOCK)  # shared by complete rows
-        work = counts / CELLS_PER_BLOCK + matrices
+        matrices = np.where(self.is_complete, 0, K * K)  # complete rows share one
+        work = counts / CELLS_PER_BLOCK + matrices / NUMBERS_PER_BLOCK
         blocks = []
         for number, part in enumerate(self.parts):
             if part.rows.size:

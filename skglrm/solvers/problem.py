@@ -30,6 +30,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from .._jit import read_only
+from ..domains import Boolean
 from ..kernels.cells import (
     count_kept,
     count_lacking,
@@ -124,6 +125,8 @@ class Group:
         Rows of the column factors, in the solver's order, that belong to these columns.
     by_row : Cells
         Their cells; a column is called by its position in ``columns``.
+    unit : float
+        Size of a difference of predictions that matters: that of the data, at kinks.
     """
 
     loss: Any
@@ -131,6 +134,7 @@ class Group:
     start: int
     stop: int
     by_row: Cells
+    unit: float
 
     @property
     def width(self) -> int:
@@ -228,6 +232,7 @@ class Problem:
         column_regularizer: Any = None,
         offset: bool = False,
         units: npt.NDArray[np.float64] | None = None,
+        kinks: npt.NDArray[np.float64] | None = None,
     ) -> Problem:
         """Group the columns of a matrix by loss.
 
@@ -247,13 +252,16 @@ class Problem:
             Whether every column has a constant of its own, which no regularizer touches.
         units : ndarray, optional
             Of the columns; the regularizers know of them already.
+        kinks : ndarray, optional
+            Units of the columns at kinks, those of an earlier problem: rows that are folded in must
+            not choose their own.
         """
         n_rows, n_columns = matrix.shape
         if column_regularizer is None:
             column_regularizer = row_regularizer
         row_regularizer, row_coupling = _uncoupled(row_regularizer)
         column_regularizer, column_coupling = _uncoupled(column_regularizer)
-        groups = _grouped(matrix, losses, weights)
+        groups = _grouped(matrix, losses, weights, kinks)
         widths = np.empty(n_columns, np.int64)
         for group in groups:
             widths[group.columns] = group.width
@@ -274,6 +282,14 @@ class Problem:
             np.concatenate(order),
             np.ones(n_columns) if units is None else units,
         )
+
+    @property
+    def kinks(self) -> npt.NDArray[np.float64]:
+        """Units (n_columns,) at kinks."""
+        units = np.empty(self.n_columns)
+        for group in self.groups:
+            units[group.columns] = group.unit
+        return units
 
     @property
     def n_predictions(self) -> int:
@@ -319,7 +335,9 @@ class Problem:
 # ------------------------------------------------------------------ groups and parts
 
 
-def _grouped(matrix: sp.csr_array, losses: Any, weights: Floats | None) -> tuple[Group, ...]:
+def _grouped(
+    matrix: sp.csr_array, losses: Any, weights: Floats | None, kinks: Floats | None
+) -> tuple[Group, ...]:
     n_columns = matrix.shape[1]
     losses = list(losses) if isinstance(losses, Sequence) else [losses] * n_columns
     if len(losses) != n_columns:
@@ -336,9 +354,17 @@ def _grouped(matrix: sp.csr_array, losses: Any, weights: Floats | None) -> tuple
         positions = np.asarray(columns, np.int64)
         stop = start + positions.size * int(loss.embedding_dim)
         cells = _cells_of(matrix, positions, weights, scale)
-        groups.append(Group(loss, positions, start, stop, cells))
+        unit = _unit_at_kinks(loss, cells.values) if kinks is None else float(kinks[columns[0]])
+        groups.append(Group(loss, positions, start, stop, cells, unit))
         start = stop
     return tuple(groups)
+
+
+def _unit_at_kinks(loss: Any, values: Floats) -> float:
+    is_scalar = isinstance(loss, Loss)
+    if not is_scalar or loss.smooth or isinstance(loss.domain, Boolean) or not values.size:
+        return 1.0
+    return float(np.std(values, dtype=np.float64)) or 1.0
 
 
 def _unscaled(loss: Any) -> tuple[float, Any]:

@@ -25,7 +25,7 @@ from ..kernels.start import (
     row_distances,
     spread_rows,
 )
-from .alternating import column_losses, unit_of
+from .alternating import column_losses
 from .base import Floats, one_blas_thread
 from .half_step import is_quadratic
 from .problem import Cells, Factors, Group, Problem
@@ -175,7 +175,7 @@ def _group_linearised(problem: Problem, group: Group, base: Doubles) -> Cells:
     none = np.zeros(0, problem.dtype)
     if not group.is_vector:
         out = np.empty_like(cells.values)
-        unit = 1e-3 if group.loss.curvature is not None else unit_of(group)
+        unit = 1e-3 if group.loss.curvature is not None else group.unit
         linearise(group.loss, indptr, values, weights, b, unit, out)
         return replace(cells, values=out, weights=none)
     wide = np.empty((cells.values.size, d), problem.dtype)

@@ -92,7 +92,7 @@ def test_cells_are_never_collected_and_the_fit_is_that_of_threads(
         ).fit(entries)
         np.testing.assert_array_equal(local.row_factors_, other.row_factors_)
         np.testing.assert_array_equal(local.components_, other.components_)
-        assert local.loss_curve_ == other.loss_curve_
+        np.testing.assert_allclose(local.loss_curve_, other.loss_curve_, rtol=1e-8)
     np.testing.assert_array_equal(local.row_ids_, other.row_ids_)
 
 
@@ -278,3 +278,13 @@ def test_the_example_of_a_stream_serves_users_it_had_never_seen(spark, capsys):
     assert versions.notes()["batches"] == {"ratings": 1}
     assert len(served.row_factors_) == 120
     assert "v000003 knows 120 users" in capsys.readouterr().out
+
+
+def test_the_code_of_the_page_runs(spark):
+    import re
+    from pathlib import Path
+
+    page = Path(__file__).resolve().parents[2] / "docs" / "spark.md"
+    blocks = re.findall(r"^```py\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+    exec("\n".join(blocks), {})
