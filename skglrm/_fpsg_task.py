@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from ._parameters import check_choice
 from .domains import Boolean, Real
 from .entries import Entries
+from .kernels.elementary import exponential, logarithm
 from .losses import KL, Logistic, Loss, VectorLoss, get_loss
 
 __all__ = ["Task", "encoded", "scaled", "task_of"]
@@ -26,6 +26,10 @@ LOSSES = (
 FLOOR = 1e-3
 """Below this prediction KL is continued in a straight line, in units of the scaled problem: its
 slope is at most 1000 times the observation."""
+
+
+TINY = 1e-200
+"""In place of an observation of 0 in a logarithm."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,8 @@ def scaled(loss: Loss, unit: float, shift: float) -> tuple[Loss, float]:
     degree = loss.degree
     if loss == KL():
         loss, degree = FlooredKL(FLOOR), 1.0
+    elif loss == Logistic():
+        loss, degree = SwiftLogistic(), 0.0
     elif degree is None:
         degree = 0.0
         if unit != 1.0:
@@ -195,8 +201,25 @@ class FlooredKL(Loss):
 
     def value(self, u, a):
         v = max(u, self.floor)
-        least = a * math.log(a / v) - a + v if a > 0 else v
-        return least + (1.0 - a / v) * (u - v)
+        # An observation of 0 is multiplied by a logarithm that is finite.
+        return a * logarithm(max(a, TINY) / v) - a + v + (1.0 - a / v) * (u - v)
 
     def gradient(self, u, a):
         return 1.0 - a / max(u, self.floor)
+
+
+@dataclass(frozen=True)
+class SwiftLogistic(Loss):
+    """``Logistic`` without branches, which a CPU would guess wrong, and without calls."""
+
+    @property
+    def domain(self):
+        return Boolean()
+
+    def value(self, u, a):
+        right = u if a > 0 else -u
+        return max(-right, 0.0) + logarithm(1.0 + exponential(-abs(u)))
+
+    def gradient(self, u, a):
+        sign = 1.0 if a > 0 else -1.0
+        return -sign / (1.0 + exponential(sign * u))

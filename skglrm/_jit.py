@@ -5,7 +5,6 @@ assume there is no NaN counts missing cells as observed.  There is no ``parallel
 backends run these serial kernels side by side, so no threading layer can abort or survive a fork.
 """
 
-import contextlib
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,7 @@ def kernel(function: Any) -> Any:
     """Compile a function when it is called first, and keep the result on disk."""
     compiled = _compiled(function)
     if not config.DISABLE_JIT:
-        with contextlib.suppress(RuntimeError):  # there is no folder to write to
-            compiled._cache = KernelCache(function)
+        compiled._cache = KernelCache(function)
     return compiled
 
 

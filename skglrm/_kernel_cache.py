@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, NullCache
 from numba.core.serialize import dumps
 
 __all__ = ["KernelCache"]
@@ -36,18 +36,46 @@ ALWAYS = tuple(f"{__package__}.{name}" for name in ("_jit", "_record"))
 DIGEST_SIZE = hashlib.sha256().digest_size
 
 
-class KernelCache(FunctionCache):
-    """What numba asks for compiled versions of a function, and gives new ones to."""
+class KernelCache:
+    """What numba asks for compiled versions of a function, and gives new ones to.
+
+    Finding the folder takes a millisecond, which is left until the function is called.
+    """
 
     def __init__(self, function: Any):
-        super().__init__(function)
-        folder = Path(self._cache_path)
-        self._cache_file = _Files(folder, self._impl.filename_base, function.__module__)
+        self._function = function
+
+    @property
+    def cache_path(self) -> Any:
+        """Folder of the files, or ``None`` if there is none to write to."""
+        return self._cache.cache_path
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Read the version for some types of arguments; ``None`` if there is none."""
+        return self._cache.load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Write a new version, if the disk lets us: what cannot be kept can still run."""
         with contextlib.suppress(OSError):
-            super().save_overload(sig, data)
+            self._cache.save_overload(sig, data)
+
+    def flush(self) -> None:
+        """Remove all versions."""
+        self._cache.flush()
+
+    @functools.cached_property
+    def _cache(self) -> Any:
+        try:
+            return _FunctionCache(self._function)
+        except RuntimeError:  # there is no folder to write to
+            return NullCache()
+
+
+class _FunctionCache(FunctionCache):
+    def __init__(self, function: Any):
+        super().__init__(function)
+        folder = Path(self._cache_path)
+        self._cache_file = _Files(folder, self._impl.filename_base, function.__module__)
 
 
 class _Files:

@@ -205,7 +205,7 @@ def test_scikit_learn_lives_in_the_upper_layer(module):
 @each_module
 def test_lower_layers_need_little(module):
     allowed = {
-        "_jit": {"contextlib", "numba", "numpy", "typing"},
+        "_jit": {"numba", "numpy", "typing"},
         "domains": {"__future__", "dataclasses", "math", "numpy", "typing"},
         "losses": {"__future__", "collections", "dataclasses", "math", "numpy", "typing"},
         "regularizers": {

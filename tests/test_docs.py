@@ -6,8 +6,6 @@ import pkgutil
 import re
 from pathlib import Path
 
-import pytest
-
 import skglrm
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -41,7 +39,12 @@ def test_every_entry_of_the_reference_exists_and_is_public():
 
 def test_every_public_name_has_an_entry():
     listed = {entry.rsplit(".", 1)[1] for entry in entries_of_the_reference()}
-    within = {"Scattered", "SparkEntries", "effective_threads", "get_backend"}  # not called by users
+    within = {
+        "Scattered",
+        "SparkEntries",
+        "effective_threads",
+        "get_backend",
+    }  # not called by users
     for module, found in public_modules():
         public = {
             name

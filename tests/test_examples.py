@@ -1,6 +1,6 @@
 """The examples run as a user runs them, and what they print is what they promise.
 
-Those that the README names are in test_readme.py.
+Those that the README names first are in test_readme.py, the pictures in test_displays.py.
 """
 
 import os
@@ -16,12 +16,15 @@ import skglrm
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(name: str, *arguments: str, cwd: Path) -> str:
+ERRORS = "error,ignore::DeprecationWarning,ignore::PendingDeprecationWarning"
+
+
+def run(name: str, *arguments: str, cwd: Path, warnings: str = ERRORS) -> str:
     environment = {
         "MPLBACKEND": "Agg",
         "PYTHONPATH": str(Path(skglrm.__file__).parents[1]),  # what these tests import
         "PYTHONUTF8": "1",
-        "PYTHONWARNINGS": "error,ignore::DeprecationWarning,ignore::PendingDeprecationWarning",
+        "PYTHONWARNINGS": warnings,
     }
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name), *arguments],
@@ -67,3 +70,55 @@ def test_a_model_is_served_from_a_memory_map(tmp_path):
     assert "The server has alpha=1.0, and the next process alpha=5.0." in said
     assert "Refused: The file holds instances of the class '__main__:Shifted'" in said
     assert said.endswith("GLRM(loss=Shifted(shift=0.5), n_components=1)\n")
+
+
+def test_probabilities_of_booleans_are_calibrated(tmp_path):
+    said = run("binary_entries.py", cwd=tmp_path)
+    pairs = re.findall(r"predicted (0\.\d+)   happened (0\.\d+)", said)
+    assert len(pairs) == 5
+    assert all(abs(float(predicted) - float(happened)) < 0.1 for predicted, happened in pairs)
+    (removed,) = re.findall(r"is removed: (0\.\d+)", said)
+    assert float(removed) > 0.2
+    right = dict(re.findall(r"(logistic|hinge): (0\.\d+) of the labels", said))
+    assert min(map(float, right.values())) > 0.7
+
+
+def test_pairwise_ranking_finds_more_clicks_than_popularity(tmp_path):
+    said = run("rank_with_bpr.py", cwd=tmp_path)
+    found = {
+        name: float(ndcg)
+        for name, ndcg in re.findall(r"^(BPR|one class|popularity):.*NDCG@10 (.*)$", said, re.M)
+    }
+    assert found["BPR"] > 2 * found["popularity"]
+    assert found["one class"] > 2 * found["popularity"]
+
+
+def test_recommendations_from_generated_plays_beat_the_charts(tmp_path):
+    pytest.importorskip("matplotlib")
+    said = run("lastfm_recommendations.py", cwd=tmp_path)
+    assert "(generated plays)" in said
+    recall = dict(re.findall(r"(ImplicitALS|most played) +recall@20 (0\.\d+)", said))
+    assert float(recall["ImplicitALS"]) > 1.4 * float(recall["most played"])
+    assert (tmp_path / "lastfm_recommendations.png").stat().st_size > 10_000
+
+
+def test_a_stream_updates_what_is_served(tmp_path):
+    pytest.importorskip("pyspark", reason="pyspark is not installed")
+    pytest.importorskip("pandas")
+    from skglrm._spark.errors import SparkBackendError
+    from skglrm._spark.java import check_java
+
+    try:
+        check_java()
+    except SparkBackendError as error:
+        pytest.skip(str(error))
+    said = run("spark_stream.py", cwd=tmp_path, warnings="default")  # pyspark has some of its own
+    assert "v000003 knows 120 users" in said
+    (films,) = re.findall(r"user 115 is shown films \[(.*)\]", said)
+    assert all(int(film) % 2 == 1 for film in films.split(","))  # an odd taste
+
+
+def test_every_example_is_run_by_a_test():
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for example in sorted((ROOT / "examples").glob("*.py")):
+        assert f'"{example.name}"' in tests, example.name

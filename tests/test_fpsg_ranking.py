@@ -52,7 +52,14 @@ def auc(model, train, test):
 
 def in_python(monkeypatch):
     """The kernel as Python, and what it calls."""
-    for name in ("draw_negative", "random_bits", "is_among", "weight_at"):
+    for name in (
+        "draw_chunk",
+        "draw_negative",
+        "column_of",
+        "random_bits",
+        "is_among",
+        "weight_at",
+    ):
         function = getattr(pairwise, name)
         monkeypatch.setattr(pairwise, name, getattr(function, "py_func", function))
     return getattr(rank_block, "py_func", rank_block)

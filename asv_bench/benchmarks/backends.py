@@ -118,7 +118,7 @@ class Recommend(_Backend):
         self.folder = tempfile.mkdtemp()
         self.rows: Any = self.entries.to_csr()
         if backend == "spark":
-            frame = session().createDataFrame(self.entries.to_frame("pandas"))
+            frame = session().createDataFrame(self.entries.to_frame())
             self.rows = Entries.from_spark(frame, row="row", col="col", value="value")
         self.time_recommend(backend)
 

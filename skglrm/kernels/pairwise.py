@@ -34,6 +34,7 @@ from .._simd import (
     sum_pair,
     vectorized,
 )
+from .elementary import exponential
 
 # As in kernels/sgd.py; numba's cache wants kernels that share code to share a file, and these are
 # numbers.
@@ -81,7 +82,9 @@ def rank_block(
     while True:
         while drawn_until < stop and n - s <= RING - CHUNK:
             end = min(drawn_until + CHUNK, stop)
-            n = draw_chunk(entries, drawn_until, end, key, bands, indptr, positives, searches, queue, n)
+            n = draw_chunk(
+                entries, drawn_until, end, key, bands, indptr, positives, searches, queue, n
+            )
             drawn_until = end
         if s == n:
             break
@@ -98,7 +101,7 @@ def rank_block(
             next_i, next_j, next_w = queue[after, 0], queue[after, 1], queue[after, 2]
             next_slow, next_fast = score_difference(width, P, next_i, Q, next_j, next_w)
             ahead_by, weight = slow + fast, weight_at(weighted, queue[s & (RING - 1), 3])
-            tail = math.exp(-abs(ahead_by))
+            tail = exponential(-abs(ahead_by))
             z = (tail if ahead_by > 0.0 else 1.0) / (1.0 + tail)
             if abs(z * weight) > limit:
                 break
@@ -120,7 +123,7 @@ def rank_block(
         if s < n and (is_due or s < pause):
             # Outside the inner loop, whose registers it would take.
             weight = weight_at(weighted, queue[s & (RING - 1), 3])
-            tail = math.exp(-abs(slow + fast))
+            tail = exponential(-abs(slow + fast))
             z = (tail if slow + fast > 0.0 else 1.0) / (1.0 + tail)
             times = (1.0 if abs(z * weight) > LARGE else GAP) * weight * weight
             sample_pair(width, P, i, Q, j, w, row_state, column_state, z, times, step)
@@ -143,8 +146,8 @@ def draw_chunk(entries, start, stop, key, bands, indptr, positives, searches, qu
     """Queue the entries start..stop that get a negative, each as row, column, negative, entry.
 
     ``n`` are queued already, in a ring; returns their new number.  ``searches`` (3, CHUNK) is
-    scratch.  Negatives are those of ``draw_negative``, but the searches for first candidates go side
-    by side, step by step: one alone is a chain of loads with an end that a CPU cannot foresee.
+    scratch.  Negatives are those of ``draw_negative``, but the searches for first candidates go
+    side by side, step by step: one alone is a chain of loads whose end a CPU cannot foresee.
     """
     candidate, low, size = searches[0], searches[1], searches[2]
     for e in range(stop - start):
@@ -157,12 +160,14 @@ def draw_chunk(entries, start, stop, key, bands, indptr, positives, searches, qu
     while largest > 1:
         largest -= largest >> 1
         for e in range(stop - start):
+            # Unsigned, because numba asks of every signed index whether it is negative.
             half = size[e] >> 1
-            low[e] += half * (positives[low[e] + half] <= candidate[e])
+            middle = np.uintp(low[e] + half)
+            low[e] += half * (positives[middle] <= candidate[e])
             size[e] -= half
     for e in range(stop - start):
         i, w = np.int64(entries[start + e]["row"]), candidate[e]
-        if positives[low[e]] == w:
+        if positives[np.uintp(low[e])] == w:
             w = draw_negative(start + e, key, bands, positives, indptr[i], indptr[i + 1])
         at = n & (RING - 1)
         queue[at, 0], queue[at, 1] = i, np.int64(entries[start + e]["column"])

@@ -72,6 +72,10 @@ TICKS = round(GAP * 2**POINT)
 LARGE = 2.5
 """Slope of the loss, in units of the scaled problem, from which on every visit is counted."""
 
+SCORES = 256
+"""Scores whose losses are summed in one go: a loop of its own leaves the registers to the visits,
+and a logarithm does not wait for them."""
+
 AHEAD = 6
 """Entries between a prefetch and its visit: about 150 ns, the latency of a shared cache."""
 
@@ -125,13 +129,15 @@ def sgd_block(
     # Unsigned, because numba asks of every signed index whether it is negative.
     first, one, ahead = np.uintp(start), np.uintp(1), np.uintp(AHEAD)
     last = np.uintp(stop) - one
+    scores, room, summed = np.empty(SCORES, P.dtype), np.uintp(SCORES), first
     entry = entries[first]
     i, j, a = np.int64(entry["row"]), np.int64(entry["column"]), entry["value"]
     slow, fast = inner_products(width, P, i, Q, j)
     t = first
     limit = LARGE
     while t <= last:
-        pause = min(first + np.uintp(clock >> POINT), last + one)
+        due = first + np.uintp(clock >> POINT)
+        pause = min(due, last + one, summed + room)
         while t < pause:
             soon = entries[min(t + ahead, last)]
             soon_i, soon_j = np.int64(soon["row"]), np.int64(soon["column"])
@@ -143,20 +149,33 @@ def sgd_block(
             if abs(z * weight) > limit:
                 break
             limit = LARGE
-            total += weight * loss.value(slow + fast, a)
+            scores[t - summed] = slow + fast
             visit(width, P, i, Q, j, row_state, column_state, z, weight, step)
             if next_i == i or next_j == j:
                 next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
             i, j, a, slow, fast = next_i, next_j, following["value"], next_slow, next_fast
             t += one
-        if t <= last:
+        if t > last or t - summed == room:
+            total += sum_values(loss, entries, weighted, scores, summed, t)
+            summed = t
+        if t <= last and (t == due or t < pause):
             # Outside the inner loop, whose registers it would take.
             z, weight = -loss.gradient(slow + fast, a), weight_at(weighted, t)
             times = (1.0 if abs(z * weight) > LARGE else GAP) * weight * weight
             sample(width, P, i, Q, j, row_state, column_state, z, slow, fast, times, step)
             limit = np.inf  # and now the visit itself
-        if t == pause:
+        if t == due:
             clock += TICKS
+    return total
+
+
+@kernel
+def sum_values(loss, entries, weighted, scores, start, stop):
+    """Return the weighted sum of the losses of entries start..stop, which have these scores."""
+    total, first = 0.0, np.uintp(start)
+    for n in range(np.uintp(stop) - first):
+        t = first + np.uintp(n)
+        total += weight_at(weighted, t) * loss.value(scores[n], entries[t]["value"])
     return total
 
 
