@@ -26,6 +26,8 @@ from skglrm import ImplicitALS
 from skglrm.metrics import ndcg_at_k, recall_at_k
 from skglrm.weighting import LogWeighting
 
+NEAR_THE_PROJECT = Path("../shared/data/lastfm-user_artists.dat")
+
 GRID = {
     "implicitals__n_components": [32, 64],
     "implicitals__alpha": [0.3, 1.0],
@@ -112,11 +114,11 @@ def draw_curves(curves, path):
 
 def main():
     parser = argparse.ArgumentParser(description="Recommend artists.")
-    parser.add_argument("path", nargs="?", type=Path)
+    parser.add_argument("path", nargs="?", type=Path, default=NEAR_THE_PROJECT)
     path = parser.parse_args().path
     begin = time.perf_counter()
-    X, names = read_plays(path) if path else generate_plays()
-    source = path.name if path else "generated plays"
+    X, names = read_plays(path) if path.exists() else generate_plays()
+    source = path.name if path.exists() else "generated plays"
     print(f"{X.shape[0]:,} users, {X.shape[1]:,} artists, {X.nnz:,} counts ({source})")
 
     # Strong generalisation: nothing at all of the test users is learned from.

@@ -7,9 +7,7 @@ cores; what is seen is the price of jobs and broadcasts, not of a network.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 import warnings
 from typing import Any
 
@@ -55,7 +53,11 @@ def entries_of(ratings: Ratings, name: str) -> Entries:
     return Entries(ratings.row, ratings.col, value, ratings.shape)
 
 
-class _Backend:
+class Fit:
+    """Five iterations, kernels compiled and workers started before."""
+
+    params = (list(ESTIMATORS), BACKENDS)
+    param_names = ["estimator", "backend"]
     timeout = 600
     number = 1
     repeat = (3, 5, 30.0)
@@ -67,23 +69,13 @@ class _Backend:
         ratings, _ = planted_ratings(n_entries=400_000)
         return ratings
 
-    def prepare(self, ratings: Ratings, name: str, backend: str) -> None:
+    def setup(self, ratings: Ratings, name: str, backend: str) -> None:
         if backend == "spark":
             session()
         self.entries = entries_of(ratings, name)
         self.estimator = ESTIMATORS[name].set_params(
             n_components=32, max_iter=5, n_jobs=2, random_state=0, backend=backend
         )
-
-
-class Fit(_Backend):
-    """Five iterations, kernels compiled and workers started before."""
-
-    params = (list(ESTIMATORS), BACKENDS)
-    param_names = ["estimator", "backend"]
-
-    def setup(self, ratings: Ratings, name: str, backend: str) -> None:
-        self.prepare(ratings, name, backend)
         self.fit(self.entries[:20_000])
 
     def fit(self, entries: Entries) -> None:
@@ -104,32 +96,3 @@ class Fit(_Backend):
         return float(self.estimator.loss_curve_[-1])
 
     track_objective.unit = "loss"  # type: ignore[attr-defined]
-
-
-class Recommend(_Backend):
-    """Ten columns for every row: in this process, and by the executors into Parquet files."""
-
-    params = BACKENDS
-    param_names = ["backend"]
-
-    def setup(self, ratings: Ratings, backend: str) -> None:
-        self.prepare(ratings, "ImplicitALS", "numba-threads")
-        self.estimator.fit(self.entries)
-        self.folder = tempfile.mkdtemp()
-        self.rows: Any = self.entries.to_csr()
-        if backend == "spark":
-            frame = session().createDataFrame(self.entries.to_frame())
-            self.rows = Entries.from_spark(frame, row="row", col="col", value="value")
-        self.time_recommend(backend)
-
-    def teardown(self, ratings: Ratings, backend: str) -> None:
-        if hasattr(self, "folder"):  # a setup that was skipped has made none
-            shutil.rmtree(self.folder)
-
-    def time_recommend(self, *parameters: Any) -> None:
-        if parameters[-1] == "spark":
-            from skglrm.spark import recommend
-
-            recommend(self.estimator, self.rows, path=f"{self.folder}/best", mode="overwrite")
-        else:
-            self.estimator.recommend(self.rows, n=10)
