@@ -27,7 +27,6 @@ FLOOR = 1e-3
 """Below this prediction KL is continued in a straight line, in units of the scaled problem: its
 slope is at most 1000 times the observation."""
 
-
 TINY = 1e-200
 """In place of an observation of 0 in a logarithm."""
 

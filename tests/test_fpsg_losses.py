@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skglrm import Entries, FPSGFactorizer
-from skglrm._fpsg_task import FlooredKL, InUnits, Shifted, scaled
+from skglrm._fpsg_task import FlooredKL, InUnits, Shifted, SwiftLogistic, scaled
 from skglrm.losses import KL, Absolute, Huber, Logistic, Loss, Multinomial, Quadratic, get_loss
 from skglrm.testing import check_loss
 
@@ -155,6 +155,16 @@ def test_scaling_is_exact(loss, shift):
     for u, a in ((0.4, 0.6), (2.0, 0.1), (0.02, 3.0)):
         outer = loss.value(c * u + shift, c * a)
         assert c**degree * inner.value(u, a) == pytest.approx(outer, rel=1e-9)
+
+
+def test_the_logistic_loss_that_is_visited_is_the_one_asked_for():
+    loss, degree = scaled(Logistic(), 1.0, 0.0)
+    assert loss == SwiftLogistic() and degree == 0.0
+    for u in np.concatenate([np.linspace(-40, 40, 41), [-650.0, 650.0]]):
+        for a in (0.0, 1.0):
+            value, slope = Logistic().value(u, a), Logistic().gradient(u, a)
+            assert loss.value(u, a) == pytest.approx(value, rel=1e-12, abs=1e-15)
+            assert loss.gradient(u, a) == pytest.approx(slope, rel=1e-12)
 
 
 def test_a_users_loss_obeys_the_laws():

@@ -58,6 +58,7 @@ def in_python(monkeypatch):
         "column_of",
         "random_bits",
         "is_among",
+        "tail_and_slope",
         "weight_at",
     ):
         function = getattr(pairwise, name)
@@ -127,6 +128,17 @@ def test_the_compiled_kernel_does_what_its_source_says(dtype, step, weighted, mo
     for ours, theirs in zip(compiled.sides, python.sides, strict=True):
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a, b, **slack)
+
+
+def test_pairs_go_around_in_the_ring(monkeypatch):
+    """A block of more pairs than there are places for, some entries of which get no negative."""
+    compiled, python = (Case(n=430, shape=(20, 23)) for _ in range(2))
+    total = compiled.visit(rank_block, STEPS[0], 3 << 32)
+    assert total == pytest.approx(python.visit(in_python(monkeypatch), STEPS[0], 3 << 32))
+    assert 430 > 3 * pairwise.RING and (np.diff(compiled.matrix.indptr) == 23).any()
+    for ours, theirs in zip(compiled.sides, python.sides, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 def test_the_first_visit_is_a_gradient_step():

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from skglrm._jit import read_only
 from skglrm._simd import Width, aligned_zeros, padded
 from skglrm.backends import ThreadsBackend
+from skglrm.kernels.elementary import exponential, logarithm
 from skglrm.kernels.grid import (
     count_and_sum,
     count_blocks,
@@ -28,8 +29,10 @@ from skglrm.kernels.sgd import (
     N_SLOW,
     N_STATE,
     POINT,
+    SCORES,
     TICKS,
     GradientStep,
+    LiftedStep,
     ProximalStep,
     settle_rows,
     sgd_block,
@@ -334,6 +337,38 @@ def test_only_the_entries_asked_for_are_visited(dtype):
     problem = Problem.random(10, dtype, n=20)
     expected = naive(problem, Quadratic(), plain(10), problem.cells[7:12])
     assert_close(problem, problem.visit(Quadratic(), plain(10), 7, 12), expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_losses_of_long_blocks_all_count(dtype):
+    """They are summed some hundreds at a time."""
+    problem, step = Problem.random(10, dtype, n=2 * SCORES + 70), plain(10)
+    still = replace(step, slow_rate=0.0, fast_rate=0.0)
+    for start, stop in ((0, 2 * SCORES + 70), (5, SCORES + 5), (3, SCORES + 4)):
+        total = problem.visit(Quadratic(), still, start, stop)
+        cells = problem.cells[start:stop]
+        expected = sum(0.5 * (problem.P[i] @ problem.Q[j] - a) ** 2 for i, j, a in cells)
+        assert total == pytest.approx(expected, rel=10 * PRECISION[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_floor_without_l1_is_a_proximal_step_with_none(dtype):
+    lifted, proximal = (Problem.random(10, dtype) for _ in range(2))
+    lifted.visit(Quadratic(), LiftedStep(**rates_of(10), floor=0.2))
+    proximal.visit(Quadratic(), ProximalStep(**rates_of(10), row_l1=0, column_l1=0, floor=0.2))
+    for one, other in zip(lifted.arrays(), proximal.arrays(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=PRECISION[dtype], atol=PRECISION[dtype])
+    assert lifted.P[:, :10].min() == dtype(0.2)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_elementary_functions_are_those_of_numpy(compiled):
+    exp, log = (f if compiled else in_python(f) for f in (exponential, logarithm))
+    x = np.concatenate([np.linspace(-690, 690, 501), np.linspace(-1, 1, 101), [0.0]])
+    np.testing.assert_allclose([exp(v) for v in x], np.exp(x), rtol=1e-12)
+    y = np.exp(x)
+    np.testing.assert_allclose([log(v) for v in y], np.log(y), rtol=1e-14, atol=1e-15)
+    assert 0 < exp(-np.inf) < 1e-300 and 1e300 < exp(np.inf) < np.inf
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -22,9 +22,9 @@ BIAS = 1023
 
 @kernel
 def exponential(x):
-    r"""Return :math:`e^x = 2^n e^r`, :math:`|r| \le \tfrac12 \log 2`, for ``x`` up to ±``FARTHEST``.
+    r"""Return :math:`e^x = 2^n e^r`, |r| at most ½ log 2, for ``x`` up to ±``FARTHEST``.
 
-    The series of :math:`e^r`, to the 11th power, is summed in pairs that do not wait for each other.
+    The series of :math:`e^r`, to the 11th power, is summed in pairs that need not wait for another.
     """
     x = min(max(x, -FARTHEST), FARTHEST)
     n = math.floor(x * PER_LOG_2 + 0.5)

@@ -36,8 +36,7 @@ from .._simd import (
 )
 from .elementary import exponential
 
-# As in kernels/sgd.py; numba's cache wants kernels that share code to share a file, and these are
-# numbers.
+# As in kernels/sgd.py.
 N_SLOW, N_STATE = LANES, 8
 GAP, POINT = 10 + (1 + 5**0.5) / 2, 32
 TICKS = round(GAP * 2**POINT)
@@ -101,8 +100,7 @@ def rank_block(
             next_i, next_j, next_w = queue[after, 0], queue[after, 1], queue[after, 2]
             next_slow, next_fast = score_difference(width, P, next_i, Q, next_j, next_w)
             ahead_by, weight = slow + fast, weight_at(weighted, queue[s & (RING - 1), 3])
-            tail = exponential(-abs(ahead_by))
-            z = (tail if ahead_by > 0.0 else 1.0) / (1.0 + tail)
+            tail, z = tail_and_slope(ahead_by)
             if abs(z * weight) > limit:
                 break
             limit = LARGE
@@ -123,8 +121,7 @@ def rank_block(
         if s < n and (is_due or s < pause):
             # Outside the inner loop, whose registers it would take.
             weight = weight_at(weighted, queue[s & (RING - 1), 3])
-            tail = exponential(-abs(slow + fast))
-            z = (tail if slow + fast > 0.0 else 1.0) / (1.0 + tail)
+            _, z = tail_and_slope(slow + fast)
             times = (1.0 if abs(z * weight) > LARGE else GAP) * weight * weight
             sample_pair(width, P, i, Q, j, w, row_state, column_state, z, times, step)
             limit = np.inf  # and now the visit itself
@@ -139,6 +136,13 @@ def weight_at(weighted, t):
     if weighted is None:
         return 1.0
     return weighted[t]["weight"]
+
+
+@kernel
+def tail_and_slope(ahead_by):
+    """Return t = exp(-|Δ|) and -L'(Δ), where L(Δ) = max(-Δ, 0) + log(1 + t)."""
+    tail = exponential(-abs(ahead_by))
+    return tail, (tail if ahead_by > 0.0 else 1.0) / (1.0 + tail)
 
 
 @kernel
@@ -447,7 +451,7 @@ def _visit_pair(builder, width, P, i, Q, j, w, row_state, column_state, z, weigh
         rate = rates * part.state.load(2, 2)
         keeps.append(part.spread((1.0 - rate * splat(builder, part.l2, element, 2)).maximum(0.0)))
         adds.append(part.spread(rate * splat(builder, z, element, 2)))
-        if hasattr(step, "floor"):
+        if hasattr(step, "row_l1"):
             thresholds.append(part.spread(rate * splat(builder, part.l1, element, 2)))
 
     def move(offset, group):
@@ -458,6 +462,7 @@ def _visit_pair(builder, width, P, i, Q, j, w, row_state, column_state, z, weigh
             if thresholds:
                 threshold = thresholds[n][group]
                 moved = moved - moved.minimum(threshold).maximum(-threshold)
+            if hasattr(step, "floor"):
                 moved = moved.maximum(splat(builder, step.floor, element))
             three[n].row.store(moved, offset)
 

@@ -93,11 +93,18 @@ class GradientStep(Record):
 
 
 @dataclass(frozen=True)
-class ProximalStep(GradientStep):
-    """A gradient step that then shrinks by L1 strengths and lifts to a floor (0 or -inf).
+class LiftedStep(GradientStep):
+    """A gradient step that then lifts what is below a floor.
 
     Its type alone selects that code when a kernel is compiled.
     """
+
+    floor: float
+
+
+@dataclass(frozen=True)
+class ProximalStep(GradientStep):
+    """A gradient step that then shrinks by L1 strengths and lifts to a floor (0 or -inf)."""
 
     row_l1: float
     column_l1: float
@@ -242,7 +249,8 @@ def visit(width, P, i, Q, j, row_state, column_state, z, weight, step):
             rate = weight * learning_rate * state[2 + g]
             moved = max(1 - rate * l2, 0) * own[dims] + rate * z * other[dims]
             if hasattr(step, "floor"):
-                moved = np.maximum(moved - np.clip(moved, -rate * l1, rate * l1), step.floor)
+                shrunk = moved - np.clip(moved, -rate * l1, rate * l1)
+                moved = np.maximum(shrunk, step.floor)
             row[dims] = moved
         if hasattr(step, "intercepts"):
             row[one] = own[one]
@@ -367,12 +375,16 @@ class _Four:
 
 
 class _Prox:
-    """Soft threshold and floor."""
+    """Soft threshold, if there is L1, and floor."""
 
     def __init__(self, four, rate, step):
-        self.thresholds = rate * four(step.row_l1, step.row_l1, step.column_l1, step.column_l1)
+        self.thresholds = None
+        if hasattr(step, "row_l1"):
+            self.thresholds = rate * four(step.row_l1, step.row_l1, step.column_l1, step.column_l1)
         self.floor = splat(four.builder, step.floor, four.element)
 
     def __call__(self, x, lanes):
-        threshold = self.thresholds.pick(lanes)
-        return (x - x.minimum(threshold).maximum(-threshold)).maximum(self.floor)
+        if self.thresholds:
+            threshold = self.thresholds.pick(lanes)
+            x = x - x.minimum(threshold).maximum(-threshold)
+        return x.maximum(self.floor)

@@ -21,6 +21,7 @@ from ..kernels.sgd import (
     TICKS,
     GradientStep,
     InterceptStep,
+    LiftedStep,
     ProximalStep,
     settle_rows,
     sgd_block,
@@ -354,6 +355,8 @@ class BlockSGD:
         if not (self.l1 or self.nonnegative or self.intercepts):
             return GradientStep(*rates, self.l2, self.l2)
         floor = 0.0 if self.nonnegative else -math.inf
+        if not (self.l1 or self.intercepts):
+            return LiftedStep(*rates, self.l2, self.l2, floor)
         fields = (*rates, self.l2, self.l2, self.l1, self.l1, floor)
         return InterceptStep(*fields, True) if self.intercepts else ProximalStep(*fields)
 
