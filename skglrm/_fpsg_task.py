@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -193,6 +193,7 @@ class FlooredKL(Loss):
     """
 
     floor: float
+    summed_apart: ClassVar[bool] = True
 
     @property
     def domain(self):
@@ -210,6 +211,8 @@ class FlooredKL(Loss):
 @dataclass(frozen=True)
 class SwiftLogistic(Loss):
     """``Logistic`` without branches, which a CPU would guess wrong, and without calls."""
+
+    summed_apart: ClassVar[bool] = True
 
     @property
     def domain(self):

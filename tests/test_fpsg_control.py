@@ -301,7 +301,7 @@ def visited(kernel, step, weighted, dtype):
     (P, row_state), (Q, column_state) = sides
     entries = read_only(entries)
     total = kernel(
-        Quadratic(), step, Width(16), entries, entries if weighted else None, 0, 30, 2 << 32,
+        Quadratic(), step, Width(16), entries, entries if weighted else None, None, 0, 30, 2 << 32,
         P, Q, row_state, column_state,
     )  # fmt: skip
     return total, P, Q, row_state, column_state
@@ -339,7 +339,9 @@ def test_a_visit_of_weight_two_is_twice_as_long():
             state[:, 4:6] = 1
             settle_rows(factors, state, np.ones(1), 0, 1)
         entries = read_only(entries)
-        sgd.sgd_block(Quadratic(), step, Width(16), entries, entries, 0, 1, 9 << 32, P, Q, *states)
+        sgd.sgd_block(
+            Quadratic(), step, Width(16), entries, entries, None, 0, 1, 9 << 32, P, Q, *states
+        )
         moves.append((P - 0.2, Q - 0.3))
     for one, two in zip(*moves, strict=True):
         np.testing.assert_allclose(two, 2 * one, rtol=1e-12)

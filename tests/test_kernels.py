@@ -29,7 +29,6 @@ from skglrm.kernels.sgd import (
     N_SLOW,
     N_STATE,
     POINT,
-    SCORES,
     TICKS,
     GradientStep,
     LiftedStep,
@@ -110,10 +109,11 @@ class Problem:
     def entries(self):
         return read_only(as_records(np.array(self.cells, entry_type(self.P.dtype))))
 
-    def visit(self, loss, step, start=0, stop=None, kernel=sgd_block, clock=0):
+    def visit(self, loss, step, start=0, stop=None, kernel=sgd_block, clock=0, room=0):
         stop = len(self.cells) if stop is None else stop
+        scores = np.empty(room, self.P.dtype) if room else None
         return kernel(
-            loss, step, Width(padded(self.k)), self.entries, None, start, stop, clock,
+            loss, step, Width(padded(self.k)), self.entries, None, scores, start, stop, clock,
             self.P, self.Q, self.row_state, self.column_state,
         )  # fmt: skip
 
@@ -341,11 +341,13 @@ def test_only_the_entries_asked_for_are_visited(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_losses_of_long_blocks_all_count(dtype):
-    """They are summed some hundreds at a time."""
-    problem, step = Problem.random(10, dtype, n=2 * SCORES + 70), plain(10)
+    """They are summed at each visit, or some at a time."""
+    room = 20
+    problem, step = Problem.random(10, dtype, n=2 * room + 7), plain(10)
     still = replace(step, slow_rate=0.0, fast_rate=0.0)
-    for start, stop in ((0, 2 * SCORES + 70), (5, SCORES + 5), (3, SCORES + 4)):
+    for start, stop in ((0, 2 * room + 7), (5, room + 5), (3, room + 4)):
         total = problem.visit(Quadratic(), still, start, stop)
+        assert total == pytest.approx(problem.visit(Quadratic(), still, start, stop, room=room))
         cells = problem.cells[start:stop]
         expected = sum(0.5 * (problem.P[i] @ problem.Q[j] - a) ** 2 for i, j, a in cells)
         assert total == pytest.approx(expected, rel=10 * PRECISION[dtype])

@@ -44,7 +44,9 @@ class ThreadsBackend(Backend):
 
     def map(self, task, blocks, shared):  # noqa: D102
         blocks = list(blocks)
-        if self._pool is None or len(blocks) == 1:  # starting a thread takes as long as a small task
+        if (
+            self._pool is None or len(blocks) == 1
+        ):  # starting a thread takes as long as a small task
             return [task(block, shared) for block in blocks]
         return list(self._pool.map(lambda block: task(block, shared), blocks))
 

@@ -72,10 +72,6 @@ TICKS = round(GAP * 2**POINT)
 LARGE = 2.5
 """Slope of the loss, in units of the scaled problem, from which on every visit is counted."""
 
-SCORES = 256
-"""Scores whose losses are summed in one go: a loop of its own leaves the registers to the visits,
-and a logarithm does not wait for them."""
-
 AHEAD = 6
 """Entries between a prefetch and its visit: about 150 ns, the latency of a shared cache."""
 
@@ -120,13 +116,14 @@ class InterceptStep(ProximalStep):
 
 @kernel
 def sgd_block(
-    loss, step, width, entries, weighted, start, stop, clock, P, Q, row_state, column_state
+    loss, step, width, entries, weighted, scores, start, stop, clock, P, Q, row_state, column_state
 ):
     """Visit entries start..stop once, in order; return the sum of their losses before each visit.
 
     ``entries`` (n_entries,) have the fields row, column, value, and ``weighted`` is None; or it is
-    ``entries`` once more, and they have the field weight.  ``P`` (n_rows, width), ``Q``
-    (n_columns, width) and the states (n_rows, N_STATE), (n_columns, N_STATE) are updated in place.
+    ``entries`` once more, and they have the field weight.  ``scores`` is None, or room for some
+    hundred: losses are then summed apart from the visits, whose registers a logarithm would take,
+    and which do not wait for it.  ``P`` (n_rows, width), ``Q`` (n_columns, width) and the states (n_rows, N_STATE), (n_columns, N_STATE) are updated in place.
     ``clock`` (0 to ``TICKS``) says when the first sample is due; let it differ from epoch to epoch,
     or an entry that comes always at the same place is always sampled, or never.
     """
@@ -136,7 +133,7 @@ def sgd_block(
     # Unsigned, because numba asks of every signed index whether it is negative.
     first, one, ahead = np.uintp(start), np.uintp(1), np.uintp(AHEAD)
     last = np.uintp(stop) - one
-    scores, room, summed = np.empty(SCORES, P.dtype), np.uintp(SCORES), first
+    room, summed = np.uintp(0 if scores is None else scores.size), first
     entry = entries[first]
     i, j, a = np.int64(entry["row"]), np.int64(entry["column"]), entry["value"]
     slow, fast = inner_products(width, P, i, Q, j)
@@ -144,7 +141,7 @@ def sgd_block(
     limit = LARGE
     while t <= last:
         due = first + np.uintp(clock >> POINT)
-        pause = min(due, last + one, summed + room)
+        pause = min(due, last + one) if scores is None else min(due, last + one, summed + room)
         while t < pause:
             soon = entries[min(t + ahead, last)]
             soon_i, soon_j = np.int64(soon["row"]), np.int64(soon["column"])
@@ -156,13 +153,16 @@ def sgd_block(
             if abs(z * weight) > limit:
                 break
             limit = LARGE
-            scores[t - summed] = slow + fast
+            if scores is None:
+                total += weight * loss.value(slow + fast, a)
+            else:
+                scores[t - summed] = slow + fast
             visit(width, P, i, Q, j, row_state, column_state, z, weight, step)
             if next_i == i or next_j == j:
                 next_slow, next_fast = inner_products(width, P, next_i, Q, next_j)
             i, j, a, slow, fast = next_i, next_j, following["value"], next_slow, next_fast
             t += one
-        if t > last or t - summed == room:
+        if scores is not None and (t > last or t - summed == room):
             total += sum_values(loss, entries, weighted, scores, summed, t)
             summed = t
         if t <= last and (t == due or t < pause):

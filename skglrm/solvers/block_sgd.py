@@ -45,6 +45,9 @@ SCHEDULES: dict[str, type[LeastUpdated] | type[Rotation] | type[HogWild]] = {
 ROWS_PER_TASK = 16_384
 ENTRIES_PER_TASK = 500_000
 
+SCORES = 256
+"""Scores whose losses are summed in one go, where a loss takes longer than a visit."""
+
 # Steps of the clock of `sgd_block` without a common measure: over the epochs every visit of a block
 # is sampled as often as any other.
 EPOCH_TICKS, BLOCK_TICKS = round(TICKS * 2**0.5), round(TICKS * 3**0.5)
@@ -475,9 +478,11 @@ class _Work(OnGrid):
 def _visit_block(block: int, work: _Work) -> float:
     rows, columns = work.rows, work.columns
     entries, start, stop = work.grid.block(block)
+    apart = getattr(work.loss, "summed_apart", False)
+    scores = np.empty(SCORES, rows.factors.dtype) if apart else None
     return sgd_block(
         work.loss, work.step, work.width,
-        entries, _weighted(entries), start, stop, work.clock(block),
+        entries, _weighted(entries), scores, start, stop, work.clock(block),
         rows.factors, columns.factors, rows.state, columns.state,
     )  # fmt: skip
 
