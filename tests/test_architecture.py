@@ -33,7 +33,8 @@ LOWER = {
 # What the user calls, and what that is made of.
 UPPER = {
     "__init__", "_atomic", "_block_format", "_block_reader", "_block_writer", "_certificate",
-    "_column_losses", "_columns", "_components", "_container", "_factorizer", "_fpsg_fold_in", "_fpsg_model",
+    "_column_losses", "_columns", "_components", "_container", "_factorizer", "_fpsg_fold_in",
+    "_fpsg_model",
     "_fpsg_outputs", "_fpsg_start", "_fpsg_task", "_fpsg_updates", "_growth", "_held_out", "_ids",
     "_implicit_cluster", "_implicit_updates", "_interactions", "_observations", "_old_callbacks",
     "_out_of_core", "_parameters", "_path", "_persistence", "_progress", "_ranking", "_sampling",

@@ -123,9 +123,10 @@ def sgd_block(
     ``entries`` (n_entries,) have the fields row, column, value, and ``weighted`` is None; or it is
     ``entries`` once more, and they have the field weight.  ``scores`` is None, or room for some
     hundred: losses are then summed apart from the visits, whose registers a logarithm would take,
-    and which do not wait for it.  ``P`` (n_rows, width), ``Q`` (n_columns, width) and the states (n_rows, N_STATE), (n_columns, N_STATE) are updated in place.
-    ``clock`` (0 to ``TICKS``) says when the first sample is due; let it differ from epoch to epoch,
-    or an entry that comes always at the same place is always sampled, or never.
+    and which do not wait for it.  ``P`` (n_rows, width), ``Q`` (n_columns, width) and the states
+    (n_rows, N_STATE), (n_columns, N_STATE) are updated in place.  ``clock`` (0 to ``TICKS``) says
+    when the first sample is due; let it differ from epoch to epoch, or an entry that comes always
+    at the same place is always sampled, or never.
     """
     total = 0.0
     if start >= stop:

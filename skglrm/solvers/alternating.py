@@ -57,7 +57,7 @@ def solve_alternating(
         rows = row_side(problem, X, H)
         curve, converged, failed = _alternate(problem, rows, X, H, backend, max_iter, tol, report)
         if not rows.is_closed or rows.is_complete.any():
-            final = finish(problem, X, H, backend)
+            final = finish(problem, X, H, backend, turned=rows.is_closed)
             if curve:
                 curve[-1] = final
     return Fit(problem.outside(X, H), curve, len(curve), converged, failed)
@@ -290,12 +290,12 @@ def _objective(
     return rows.loss + rows.penalty + penalty + _coupled(problem, X, H)
 
 
-def finish(problem: Problem, X: Floats, H: Floats, backend: Backend) -> float:
+def finish(problem: Problem, X: Floats, H: Floats, backend: Backend, turned: bool = False) -> float:
     """Turn to the axes, solve all rows for the final H, write them to X; return the objective.
 
     It ends no higher than X: where rows solved from nothing cost more, X is improved instead.
     """
-    axes = Axes.of(problem)
+    axes = None if turned else Axes.of(problem)
     if axes is not None:
         axes.turn(X, H)
     rows, columns = row_side(problem, X, H), column_sides(problem, X, H)
