@@ -43,7 +43,7 @@ def table(missing=0.3):
 def assert_same(a, b):
     np.testing.assert_array_equal(a.row_factors_, b.row_factors_)
     np.testing.assert_array_equal(a.components_, b.components_)
-    # With "cg" one entry has been seen to differ by 7e-10 while all factors were equal; why is open.
+    # With "cg" an entry has been seen to differ by 7e-10, all factors being equal; why is open.
     np.testing.assert_allclose(a.loss_curve_, b.loss_curve_, rtol=1e-8)
 
 
