@@ -15,8 +15,8 @@ from skglrm.kernels.proximal import (
     SOFTMAX,
     _add_products,
     _bend,
+    _look,
     _secant,
-    _slopes,
     add_model,
     add_slope,
     add_value,
@@ -89,10 +89,22 @@ def zeros(n, d=1):
     return np.zeros(n), np.zeros((n, d, K)), np.zeros((n, d, K, K))
 
 
+def look(loss, u, v, *how):
+    """Slope, slope of the slope and bend of one cell."""
+    out = np.empty((3, 1))
+    _look(loss, np.array([u]), np.array([v]), *how, *out)
+    return tuple(out[:, 0])
+
+
+def wary(rows):
+    """Windows of 1 for rows that take no chances."""
+    return np.ones(rows.size), np.ones(rows.size, bool)
+
+
 def test_the_model_has_the_value_slope_and_curvature_of_the_loss(cells, other, rows, rng):
     loss, x = Huber(0.5), rng.normal(size=(rows.size, 1, K))
     F, G, A = zeros(rows.size)
-    how = (1.0, True, np.full(rows.size, 9.0), np.zeros(rows.size))
+    how = (1.0, True, 9.0, 0.0, 0.0, *wary(rows))
     add_model(loss, AS_IT_IS, *cells, other, rows, read_only(x), *how, F, G, A, NO_BENDS)
     for p, row in enumerate(rows):
         columns, values, w = by_row(cells, row)
@@ -109,7 +121,7 @@ def test_the_model_has_the_value_slope_and_curvature_of_the_loss(cells, other, r
 def test_value_slope_and_model_agree(cells, other, rows, rng):
     loss, x = Huber(0.5), read_only(rng.normal(size=(rows.size, 1, K)))
     F, G, A = zeros(rows.size)
-    how = (1.0, True, np.full(rows.size, 9.0), np.zeros(rows.size))
+    how = (1.0, True, 9.0, 0.0, 0.0, *wary(rows))
     add_model(loss, AS_IT_IS, *cells, other, rows, x, *how, F, G, A, NO_BENDS)
     F2, G2, _ = zeros(rows.size)
     add_slope(loss, AS_IT_IS, *cells, other, rows, x, F2, G2)
@@ -124,7 +136,7 @@ def test_a_model_in_windows_sees_the_kink(cells, other, rows, rng):
     x = read_only(rng.normal(size=(rows.size, 1, K)))
     F, G, A = zeros(rows.size)
     B = np.zeros_like(G)
-    how = (np.inf, False, np.full(rows.size, 9.0), np.full(rows.size, 0.5))
+    how = (np.inf, False, 9.0, 0.0, 0.5, *wary(rows))
     add_model(Absolute(), AS_IT_IS, *cells, other, rows, x, *how, F, G, A, B)
     for p, row in enumerate(rows):
         columns, values, w = by_row(cells, row)
@@ -132,14 +144,16 @@ def test_a_model_in_windows_sees_the_kink(cells, other, rows, rng):
         away = Y @ x[p, 0] - values
         slope = w * np.clip(away / 0.5, -1, 1)
         np.testing.assert_allclose(G[p, 0], slope @ Y, atol=1e-12)
-        h = np.array([_slopes(Absolute(), d, 0.0, 0.5, np.inf, False, 9.0)[1] for d in away])
+        h = np.empty((3, away.size))
+        _look(Absolute(), away, np.zeros_like(away), 0.5, np.inf, False, 9.0, *h)
+        h = h[1]
         np.testing.assert_allclose(A[p, 0], (Y * (w * h)[:, None]).T @ Y, atol=1e-12)
         inside = np.where(abs(away) < 0.5, slope, 0.0)
         np.testing.assert_allclose(B[p, 0], inside @ Y, atol=1e-12)
     assert _secant(Absolute(), 0.3, 0.0, 0.5, 2.0) == pytest.approx(2.0)
     assert 0 < _secant(Absolute(), 3.0, 0.0, 0.5, 0.0) < 2.0
-    assert _slopes(Absolute(), 1e3, 0.0, 0.5, np.inf, False, 10.0) == (1.0, pytest.approx(0.1), 0)
-    assert _slopes(Absolute(), 3.0, 0.0, 0.5, np.inf, False, np.inf) == (1.0, 0.0, 0.0)
+    assert look(Absolute(), 1e3, 0.0, 0.5, np.inf, False, 10.0) == (1.0, pytest.approx(0.1), 0)
+    assert look(Absolute(), 3.0, 0.0, 0.5, np.inf, False, np.inf) == (1.0, 0.0, 0.0)
 
 
 def hessian(loss, u, a):
@@ -171,12 +185,12 @@ def test_hessians_of_losses_of_several_predictions(loss, how):
 
 def test_the_curvature_of_a_smooth_loss_is_that_where_it_is():
     for u in (-1.0, 0.2, 2.0):
-        slope, h, _ = _slopes(Logistic(), u, 1.0, 3e-4, 0.25, True, 9.0)
+        slope, h, _ = look(Logistic(), u, 1.0, 3e-4, 0.25, True, 9.0)
         share = 1 / (1 + np.exp(u))
         assert slope == pytest.approx(-share)
         assert h == pytest.approx(share * (1 - share), rel=1e-3)
     # Far on the wrong side it is flat, but a step is not to go on for ever.
-    assert _slopes(Logistic(), -30.0, 1.0, 3e-4, 0.25, True, 9.0)[1] == pytest.approx(1 / 9)
+    assert look(Logistic(), -30.0, 1.0, 3e-4, 0.25, True, 9.0)[1] == pytest.approx(1 / 9)
 
 
 @pytest.mark.parametrize("side", ["rows", "columns"])
@@ -192,7 +206,7 @@ def test_sums_of_boolean_losses_are_taken_apart(cells, rows, side, loss, reading
     other = read_only(rng.normal(size=(N_COLUMNS, theirs, K)))
     x = read_only(rng.normal(size=(rows.size, mine, K)))
     F, G, A = zeros(rows.size, mine)
-    how = (0.25, True, np.full(rows.size, 9.0), np.full(rows.size, 1e-4))
+    how = (0.25, True, 9.0, 1e-4, 0.0, *wary(rows))
     add_model(Logistic(), reading, *cells, other, rows, x, *how, F, G, A, NO_BENDS)
     F2, G2, A2 = zeros(rows.size, mine)
     add_vector_model(loss, d, *cells, other, rows, x, BY_DIFFERENCES, 0.0, F2, G2, A2)
@@ -396,7 +410,10 @@ def test_kernels_are_what_their_source_says(cells, other, rows, rng):
                 x,
                 1.0,
                 True,
-                *np.full((2, rows.size), 9.0),
+                9.0,
+                1e-3,
+                0.0,
+                *wary(rows),
             ),
         ),
         *((build, (*given, rows)) for build, given in quadratic_models(cells, other)),

@@ -46,45 +46,58 @@ DIFFERENCE = 1e-5
 @kernel
 def add_model(
     loss, reading, indptr, indices, values, weights, other, rows, x, curvature, smooth, reach,
-    radius, F, G, A, B,
+    fixed, relative, radius, cautious, F, G, A, B,
 ):  # fmt: skip
     """Add a loss to F (n,), G (n, d or 1, K) and A (n, d or 1, K, K), at x like G.
 
-    ``radius`` (n,) is half the window of the slope of L', which is at least L' / ``reach`` (n,), at
-    most ``curvature``, and that where the radius is 0; a reach of 0 is the residual.  A
-    loss that is not smooth is replaced by its mean over the window, whose derivative is
-    (L(u + ρ) - L(u - ρ)) / 2ρ, but in F.  B, like G or empty, gets what of G is by a kink inside of
-    the window: Σ ω h (u - κ) y.
+    Half the window of the slope of L' is ρ = ``fixed`` + ``relative`` · ``radius`` (n,).  The slope
+    is at most ``curvature``, and that where ρ = 0; in ``cautious`` (n,) rows it is at least
+    L' / ``reach``, where a reach of 0 is the residual.  A loss that is not smooth is replaced by
+    its mean over the window, whose derivative is (L(u + ρ) - L(u - ρ)) / 2ρ, but in F.  B, like G
+    or empty, gets what of G is by a kink inside of the window: Σ ω h (u - κ) y.
     """
     K, width = x.shape[2], max(x.shape[1], other.shape[1])
     Y, T, sums = _scratch(K)
+    u, v, w = np.empty(len(Y)), np.empty(len(Y)), np.ones(len(Y))
+    slope, h, bend = np.empty(len(Y)), np.empty(len(Y)), np.empty(len(Y))
     mine, theirs = x.shape[1] // width, other.shape[1] // width
     for p in range(rows.size):
-        r, far, total = radius[p], reach[p], 0.0
+        n, total = 0, 0.0
+        r, far = fixed + relative * radius[p], reach if cautious[p] else np.inf
+        sums[:] = 0.0
         for c in range(width):
-            sums[:] = 0.0
             z = x[p, c * mine]
             begin, end = indptr[rows[p]], indptr[rows[p] + 1]
             while begin < end:
-                n, stop = 0, min(end, begin + len(Y))
-                for b in range(begin, stop):
-                    row, y, t, u = other[indices[b], c * theirs], Y[n], T[n], 0.0
+                first, n = n, min(len(Y), n + end - begin)
+                for b in range(first, n):
+                    t = begin + b - first
+                    row, y, predicted = other[indices[t], c * theirs], Y[b], 0.0
                     for d in range(K):
                         y[d] = row[d]
-                        u += y[d] * z[d]
-                    a = _read(values[b], reading, c)
-                    w = np.float64(weights[b]) if weights.size > 0 else 1.0
-                    total += w * loss.value(u, a)
-                    slope, h, bend = _slopes(loss, u, a, r, curvature, smooth, far)
+                        predicted += y[d] * z[d]
+                    u[b], v[b] = predicted, _read(values[t], reading, c)
+                    if weights.size > 0:
+                        w[b] = weights[t]
+                begin += n - first
+                # The next prediction may go on with the batch, if it adds to the same matrix.
+                if n < len(Y) and begin == end and mine == 0 and c + 1 < width:
+                    break
+                for b in range(n):
+                    total += w[b] * loss.value(u[b], v[b])
+                _look(loss, u[:n], v[:n], r, curvature, smooth, far, slope, h, bend)
+                for b in range(n):
+                    y, t = Y[b], T[b]
                     for d in range(K):
-                        t[d] = w * h * y[d]
-                    t[K], t[K + 1] = w * slope, w * bend
-                    n += slope != 0.0 or h != 0.0  # else the next one takes its place
+                        t[d] = w[b] * h[b] * y[d]
+                    t[K], t[K + 1] = w[b] * slope[b], w[b] * bend[b]
                 _add_products(Y, T, n, sums)
-                begin = stop
-            _add_sums(sums, G[p, c * mine], A[p, c * mine])
-            for d in range(K if B.size > 0 else 0):
-                B[p, c * mine, d] += sums[K + 1, d]
+                n = 0
+            if mine == 1 or c + 1 == width:
+                _add_sums(sums, G[p, c * mine], A[p, c * mine])
+                for d in range(K if B.size > 0 else 0):
+                    B[p, c * mine, d] += sums[K + 1, d]
+                sums[:] = 0.0
         F[p] += total
 
 
@@ -97,24 +110,32 @@ def _read(value, reading, c):
 
 
 @kernel
-def _slopes(loss, u, a, r, curvature, smooth, reach):
-    # The slope of L and that of L', and what of the former is by a kink inside of the window.  A
+def _look(loss, u, v, r, curvature, smooth, reach, slope, h, bend):
+    # The slopes of L and those of L', and what of the former is by a kink inside of the window.  A
     # smooth loss is looked at in the direction in which it falls.
-    slope = loss.gradient(u, a)
+    for b in range(u.size):
+        slope[b], h[b], bend[b] = loss.gradient(u[b], v[b]), curvature, 0.0
     if r == 0.0:
-        return slope, curvature, 0.0
-    # The residual gives the parabola of reweighted least squares, which lies above the loss.
-    least = abs(slope) / (reach if reach > 0.0 else max(abs(u - a), r))
-    if not smooth:
-        before, after = loss.gradient(u - r, a), loss.gradient(u + r, a)
-        h = (after - before) / (2.0 * r)
-        if reach < np.inf:
-            h = max(_secant(loss, u, a, r, h), least)
-        slope = (loss.value(u + r, a) - loss.value(u - r, a)) / (2.0 * r)
-        return slope, min(h, curvature), slope - 0.5 * (before + after)
-    ahead = -r if slope > 0.0 else r
-    h = abs(loss.gradient(u + ahead, a) - slope) / r
-    return slope, min(max(h, least), curvature), 0.0
+        return
+    for b in range(u.size):
+        if smooth:
+            ahead = -r if slope[b] > 0.0 else r
+            h[b] = abs(loss.gradient(u[b] + ahead, v[b]) - slope[b]) * (1.0 / r)
+        else:
+            before, after = loss.gradient(u[b] - r, v[b]), loss.gradient(u[b] + r, v[b])
+            h[b] = (after - before) * (0.5 / r)
+            mean = (loss.value(u[b] + r, v[b]) - loss.value(u[b] - r, v[b])) * (0.5 / r)
+            bend[b] = mean - 0.5 * (before + after)
+    for b in range(u.size if reach < np.inf else 0):
+        if not smooth:
+            h[b] = _secant(loss, u[b], v[b], r, h[b])
+        # The residual gives the parabola of reweighted least squares, which lies above the loss.
+        distance = reach if reach > 0.0 else max(abs(u[b] - v[b]), r)
+        h[b] = max(h[b], abs(slope[b]) / distance)
+    for b in range(u.size):
+        h[b] = min(h[b], curvature)
+        if not smooth:
+            slope[b] = (loss.value(u[b] + r, v[b]) - loss.value(u[b] - r, v[b])) * (0.5 / r)
 
 
 @kernel
@@ -405,12 +426,12 @@ def minimise_ridge(A, G, x, scale, strength, center, k, free, out):
                         M[m, l] = scale[p] * A[0 if shared else p, c, m, l]
                     if m < k:
                         M[m, m] += strength
-                _factorise(M)
+                factorise(M)
             for m in range(free):
                 b[m] = -G[p, c, m]
                 if m < k:
                     b[m] -= strength * (x[p, c, m] - center[m])
-            _solve(M, b)
+            solve_factorised(M, b)
             for m in range(K):
                 out[p, c, m] = x[p, c, m] + (b[m] if m < free else 0.0)
 
@@ -547,9 +568,11 @@ def prox_blocks(regularizer, step, x):
 
 
 @kernel
-def _factorise(M):
-    # Cholesky in place, of the lower half.  A pivot at rounding level: nothing determines the
-    # dimension, and its step is 0.
+def factorise(M):
+    """Replace the lower half of M by its Cholesky factor, with inverted pivots.
+
+    A pivot at rounding level becomes 0: nothing determines the dimension, and its step is 0.
+    """
     n = M.shape[0]
     floor = 0.0
     for d in range(n):
@@ -568,8 +591,8 @@ def _factorise(M):
 
 
 @kernel
-def _solve(M, b):
-    # b becomes the solution, given the Cholesky factor with inverted pivots.
+def solve_factorised(M, b):
+    """Replace b by the solution, given what ``factorise`` left."""
     n = b.size
     for d in range(n):
         s = b[d]

@@ -86,6 +86,7 @@ SLOW, DONE = 1e-3, 1e-5
 when it is to be solved."""
 
 ARMIJO = 1e-4
+NOTHING = np.zeros((0, 0, 0))
 
 
 @dataclass(frozen=True)
@@ -144,20 +145,17 @@ class Term:
         """Whether steps need a radius."""
         return not self.is_vector and not self.loss.smooth and self.loss.curvature is None
 
-    def window(self, radius: Doubles, local: bool) -> tuple[Doubles, float]:
-        """Half the windows (n,) in which slopes are compared, 0 for none, and a bound on them."""
-        bound = self.loss.curvature
+    def looks(self, local: bool) -> tuple[float, bool, float, float, float]:
+        """How kernels look at cells, as ``add_model`` says: from a bound to what sets windows."""
+        bound, smooth = self.loss.curvature, bool(self.loss.smooth)
+        by_residual = smooth and isinstance(self.loss.domain, Real)
+        reach = 0.0 if by_residual else FAR * self.unit
         if self.is_kinked:
-            return self.unit * radius, np.inf
-        if bound is not None and (self.is_quadratic or not (local and self.loss.smooth)):
-            return np.zeros_like(radius), float(bound)
-        return np.full_like(radius, SMOOTH_WINDOW * self.unit), np.inf if bound is None else bound
-
-    @property
-    def reach(self) -> float:
-        """How far a step may see, at most, where the loss is flat; 0: by the residual."""
-        by_residual = self.loss.smooth and isinstance(self.loss.domain, Real)
-        return 0.0 if by_residual else FAR * self.unit
+            return np.inf, smooth, reach, 0.0, self.unit
+        if bound is not None and (self.is_quadratic or not (local and smooth)):
+            return float(bound), smooth, reach, 0.0, 0.0
+        bound = np.inf if bound is None else float(bound)
+        return bound, smooth, reach, SMOOTH_WINDOW * self.unit, 0.0
 
     def hessian(self, local: bool) -> tuple[int, float]:
         """How a loss of several predictions is curved, and a bound."""
@@ -344,16 +342,7 @@ class HalfStep(OnRows):
         """
         n, d, K = x.shape
         F, G, A = np.zeros(n), np.zeros(x.shape), np.zeros((n, d, K, K))
-        nothing = np.zeros((0, 0, 0))
-        for term in self.terms:
-            cells = (*term.cells.arrays, read_only(term.other), rows, read_only(x))
-            if term.is_vector:
-                add_vector_model(term.loss, term.width, *cells, *term.hessian(local), F, G, A)
-            else:
-                window, bound = term.window(radius, local)
-                reach = np.full(n, term.reach)
-                how = (bound, bool(term.loss.smooth), reach, window)
-                add_model(term.loss, term.reading, *cells, *how, F, G, A, nothing)
+        self._look(rows, x, local, radius, np.ones(n, np.bool_), F, G, A, A, NOTHING)
         return F, G, A
 
     def windowed_model(
@@ -365,18 +354,34 @@ class HalfStep(OnRows):
         """
         n, d, K = x.shape
         F, G, A = np.zeros(n), np.zeros(x.shape), np.zeros((n, d, K, K))
-        B, C, nothing = np.zeros(G.shape), np.zeros(A.shape), np.zeros((0, 0, 0))
-        for term in self.terms:
-            cells = (*term.cells.arrays, read_only(term.other), rows, read_only(x))
-            if term.is_vector:
-                add_vector_model(term.loss, term.width, *cells, *term.hessian(True), F, G, A)
-                continue
-            window, bound = term.window(radius, True)
-            reach = np.where(cautious, term.reach, np.inf)
-            how = (bound, bool(term.loss.smooth), reach, window)
-            out = (F, G, C, B) if term.is_kinked else (F, G, A, nothing)
-            add_model(term.loss, term.reading, *cells, *how, *out)
+        B, C = np.zeros(G.shape), np.zeros(A.shape)
+        self._look(rows, x, True, radius, cautious, F, G, A, C, B)
         return F, G, A, B, C
+
+    def _look(
+        self, rows: npt.NDArray[np.int32], x: Floats, local: bool, radius: Doubles,
+        cautious: npt.NDArray[Any], F: Doubles, G: Doubles, A: Doubles, C: Doubles, B: Doubles,
+    ) -> None:  # fmt: skip
+        """Add the losses to F, G and A; of losses with kinks the matrix to C, and bends to B."""
+        x = read_only(x)
+        for term, cells, looks in self._seen[local]:
+            if term.is_vector:
+                how = term.hessian(local)
+                add_vector_model(term.loss, term.width, *cells, rows, x, *how, F, G, A)
+                continue
+            out = (F, G, C, B) if term.is_kinked else (F, G, A, NOTHING)
+            add_model(term.loss, term.reading, *cells, rows, x, *looks, radius, cautious, *out)
+
+    @cached_property
+    def _seen(self) -> list[list[tuple[Term, Any, Any]]]:
+        """Terms, what kernels read of them, and how, if not local and if local."""
+        return [
+            [
+                (term, (*term.cells.arrays, read_only(term.other)), term.looks(local))
+                for term in self.terms
+            ]
+            for local in (False, True)
+        ]
 
     def slope(
         self, rows: npt.NDArray[np.int32], x: Floats
