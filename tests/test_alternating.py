@@ -19,12 +19,14 @@ from skglrm.losses import (
 from skglrm.regularizers import L1, L2, NonNegative, Simplex, UnitOneSparse, Zero
 from skglrm.solvers.alternating import (
     column_losses,
+    column_sides,
     fold_in,
     objective,
     solve_alternating,
     solve_exact,
 )
 from skglrm.solvers.axes import Axes
+from skglrm.solvers.momentum import Momentum
 from skglrm.solvers.problem import Factors, Problem
 from skglrm.solvers.start import make_start
 
@@ -421,6 +423,51 @@ def test_factors_that_cannot_be_turned_are_left_alone():
 
 
 # ------------------------------------------------------------------ refusals
+
+
+# ------------------------------------------------------------------ columns that go on
+
+
+def non_negative(rank=3):
+    rng = np.random.default_rng(0)
+    A = rng.random((60, rank)) @ rng.random((rank, 20)) + 0.1 * rng.random((60, 20))
+    problem = problem_of(with_holes(A), Quadratic(), NonNegative(), k=rank)
+    start = random_start(problem)
+    return problem, Factors(abs(start.row_factors), abs(start.column_factors), None)
+
+
+def test_columns_that_go_on_need_fewer_iterations(monkeypatch, backend):
+    problem, start = non_negative()
+    fast = solve(problem, backend, start, max_iter=100, tol=0)
+    monkeypatch.setattr(Momentum, "of", classmethod(lambda *_: None))
+    plain = solve(problem, backend, start, max_iter=100, tol=0)
+    assert np.all(np.diff(fast.loss_curve) <= 1e-12 * fast.loss_curve[0])
+    needed = np.flatnonzero(np.array(fast.loss_curve) <= plain.loss_curve[-1])
+    assert needed.size
+    assert needed[0] < 60
+
+
+def test_columns_go_back_where_the_objective_rises(backend):
+    problem, start = non_negative()
+    X, H = problem.inside(start)
+    momentum = Momentum.of(problem, H, column_sides(problem, X, H))
+    assert not momentum.go_on()  # there is no direction yet
+    H *= 0.5
+    reached, share = H.copy(), momentum.share
+    assert momentum.go_on()
+    np.testing.assert_allclose(H, np.maximum(reached * (1 - share), 0))
+    assert not momentum.pays(2.0, previous=1.0)
+    np.testing.assert_array_equal(H, reached)
+    assert momentum.share < share
+    momentum.go_on()
+    assert not momentum.pays(np.nan, previous=1.0)
+    momentum.go_on()
+    assert momentum.pays(0.5, previous=1.0)
+
+
+def test_nothing_lies_between_columns_with_a_single_1(backend):
+    problem = problem_of(table(), Quadratic(), Zero(), UnitOneSparse())
+    assert Momentum.of(problem, np.zeros((2, 2)), []) is None
 
 
 def test_exact_refuses_losses_that_are_not_quadratic(backend):

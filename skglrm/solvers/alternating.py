@@ -15,6 +15,7 @@ from ..backends.base import Backend
 from .axes import Axes
 from .base import Floats, one_blas_thread
 from .half_step import HalfStep, Outcome, Term, improve, is_quadratic
+from .momentum import Momentum
 from .problem import Factors, Fit, Group, Part, Problem
 from .settle import settle
 
@@ -43,9 +44,10 @@ def solve_alternating(
 
     An iteration is a pass over the columns and one over the rows.  Between them factors are turned
     to their axes, if they have some: the penalty falls, which alternation alone would take hundreds
-    of passes to do.  It stops when an iteration lowers the objective by less than ``tol`` times its
-    value, and ends with rows that are optimal for the final columns: what :func:`fold_in` finds,
-    where the problem of a row is convex.
+    of passes to do.  If they have none, columns go on the way they went, as long as that pays; see
+    :mod:`skglrm.solvers.momentum`.  It stops when an iteration lowers the objective by less than
+    ``tol`` times its value, and ends with rows that are optimal for the final columns: what
+    :func:`fold_in` finds, where the problem of a row is convex.
 
     Raises
     ------
@@ -75,11 +77,16 @@ def _alternate(
 ) -> tuple[list[float], bool, int]:
     """Improve X and H; return objectives, whether they converged, and how many rows failed."""
     columns, axes = feasible_columns(problem, X, H, backend), Axes.of(problem)
-    _bind(problem, rows, H)
-    passed = rows.run(improve, backend)
+    momentum = None if axes is not None else Momentum.of(problem, H, columns)
+
+    def pass_rows() -> tuple[int, float]:
+        _bind(problem, rows, H)
+        passed = rows.run(improve, backend)
+        return passed.failed, _objective(problem, passed, columns, X, H)
+
     curve: list[float] = []
     converged, failed = False, 0
-    previous = _objective(problem, passed, columns, X, H)
+    _, previous = pass_rows()
     for n_iter in range(1, max_iter + 1):
         failed = 0
         for side, group in zip(columns, problem.groups, strict=True):
@@ -89,10 +96,12 @@ def _alternate(
             axes.turn(X, H)
             for side in (rows, *columns):
                 side.penalise()
-        _bind(problem, rows, H)
-        passed = rows.run(improve, backend)
-        failed += passed.failed
-        total = _objective(problem, passed, columns, X, H)
+        before = rows.state.copy() if momentum is not None and momentum.go_on() else None
+        lost, total = pass_rows()
+        if momentum is not None and before is not None and not momentum.pays(total, previous):
+            rows.state.put(slice(None), before)
+            lost, total = pass_rows()
+        failed += lost
         curve.append(total)
         stop = report is not None and report(n_iter, total, lambda: problem.outside(X, H))
         if stop or (tol > 0 and previous - total <= tol * abs(total)):

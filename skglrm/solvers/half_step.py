@@ -242,12 +242,16 @@ class HalfStep(OnRows):
     def __post_init__(self):
         n = len(self.target)
         self.state = State(self.target, np.zeros(n), np.ones(n), np.full(n, WIDEST))
-        for part in self.parts if self.project else ():
+        if self.project:
+            self.make_feasible()
+
+    def make_feasible(self) -> None:
+        """Move ``target`` to where its penalty is finite."""
+        for part in self.parts:
             x = self.target[part.rows].astype(np.float64)
             self._prox(part, 1e-10, x)
             self.target[part.rows] = x
-        if self.project:
-            self.penalise()
+        self.penalise()
 
     def penalise(self) -> None:
         """Renew the penalties of the state, after ``target`` has changed."""
