@@ -177,7 +177,8 @@ for cultivar in sorted(table["cultivar"].unique()):
 left.set(xlabel="first factor", ylabel="second factor", title="Wines")
 left.legend(title="cultivar")
 results.T.plot.bar(ax=right, rot=0, width=0.8)
-right.set(ylabel="error on hidden cells", title="Imputation by type of column")
+right.set(ylabel="error on hidden cells", title="Imputation by type of column", ylim=(0, 1.3))
+right.legend(ncols=3, frameon=False)
 if options.save:
     figure.savefig(options.save, dpi=120)
     print(f"Saved {options.save}.")

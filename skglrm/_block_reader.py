@@ -120,8 +120,9 @@ class StoredCells(Cells):
         return replace(self, row_counts=self.column_counts, column_counts=self.row_counts)
 
     def grid(
-        self, n_bands: int, seed: int, unit: float, pairwise: bool, backend: Backend
-    ) -> StoredGrid:
+        self, n_bands: int, seed: int, unit: float, pairwise: bool, backend: Backend,
+        in_groups: bool = False,
+    ) -> StoredGrid:  # fmt: skip
         """Return the grid of the file, which has been drawn when it was written."""
         assert self.reader is not None
         first, second = (side.bands() for side in self.reader.tables.sides)

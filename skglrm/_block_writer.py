@@ -142,6 +142,11 @@ class Sorted:
         run = self._read(start, stop)
         row, col, value = (read_only(run[name]) for name in ("row", "column", "value"))
         squares = sum_squared_deviations(value, mean)
+        if not np.isfinite(squares):
+            raise ValueError(
+                f"The squares of values between {value.min():g} and {value.max():g} are beyond "
+                "float64. Divide the values by a constant."
+            )
         if self.is_wide:
             row, col = col, row
         sizes = np.zeros(self.n_blocks**2, np.int64)

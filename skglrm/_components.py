@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from ._columns import Columns, Group
 
-__all__ = ["explained_shares", "shared_strength"]
+__all__ = ["explained_shares", "row_stride", "shared_strength"]
 
 Floats = npt.NDArray[np.floating]
 
@@ -25,6 +25,11 @@ def shared_strength(regularizer: Any) -> float | None:
     return getattr(regularizer, "quadratic_strength", None)
 
 
+def row_stride(n_cells: int) -> int:
+    """Return the distance of the rows that are looked at."""
+    return max(1, n_cells // CELLS_TO_EXPLAIN)
+
+
 def explained_shares(
     columns: Columns,
     matrix: sp.csr_array,
@@ -32,9 +37,13 @@ def explained_shares(
     W: Floats,
     H: Floats,
     b: Floats,
+    every: int | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Return how much the loss grows without each component, as a share of that without any."""
-    every = max(1, matrix.nnz // CELLS_TO_EXPLAIN)
+    """Return how much the loss grows without each component, as a share of that without any.
+
+    Only rows at this distance from one another are looked at.
+    """
+    every = row_stride(matrix.nnz) if every is None else every
     chosen = np.arange(0, matrix.shape[0], every)
     part = matrix if every == 1 else matrix[chosen]
     rows = chosen[np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))]

@@ -12,18 +12,18 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from ._ids import codes_of
+from ._ids import position_of
 from ._jit import read_only
-from ._observations import read_input
+from ._observations import finite, quiet_arithmetic, read_input
 from ._persistence import Saved
 from ._progress import Watched
 from ._ranking import best_columns, most_similar
-from .backends import Backend, effective_threads, get_backend
-from .entries import Entries
+from .backends import Backend, SparkBackend, effective_threads, get_backend
+from .entries import Entries, SparkEntries
 from .kernels.grid import count_and_sum
 from .kernels.predictions import predict_cells
 
-__all__ = ["Factorizer", "count_entries", "position_of"]
+__all__ = ["Factorizer", "count_entries", "position_of", "stays_on_cluster"]
 
 DAMPING = 5
 """Entries that a mean counts for less than: offsets are Σ (a - baseline) / (n + DAMPING)."""
@@ -88,8 +88,13 @@ class Factorizer(
             If the columns are not those of the fitted matrix, or a value is infinite.
         """
         check_is_fitted(self)
+        if stays_on_cluster(self, X):
+            from ._cluster import transform_rows
+
+            return transform_rows(self, X)
         return self._fold_in(self._read(X).to_csr())
 
+    @quiet_arithmetic()
     def inverse_transform(self, W: npt.ArrayLike) -> Floats:
         """Predict all cells of rows with given factors.
 
@@ -117,8 +122,9 @@ class Factorizer(
                 f"W has {factors.shape[1]} columns, but {type(self).__name__} was fitted with "
                 f"n_components={len(self.components_)}. Pass what transform returns."
             )
-        return np.asarray(factors @ self.components_)
+        return np.asarray(finite(factors @ self.components_))
 
+    @quiet_arithmetic()
     def predict_entries(self, rows: npt.ArrayLike, cols: npt.ArrayLike) -> Floats:
         """Predict single cells of the fitted matrix.
 
@@ -381,6 +387,12 @@ class Factorizer(
         return _in_range("items", items, self.n_features_in_)
 
 
+def stays_on_cluster(model: Any, X: Any) -> bool:
+    """Whether cells are on a cluster, and the model is to work there."""
+    is_spark = model.backend == "spark" or isinstance(model.backend, SparkBackend)
+    return is_spark and isinstance(X, SparkEntries)
+
+
 def count_entries(
     ids: npt.NDArray[np.integer], values: Floats, n: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -388,19 +400,6 @@ def count_entries(
     counts, sums = np.zeros(n, np.int64), np.zeros(n)
     count_and_sum(read_only(ids), read_only(values), counts, sums)
     return counts, sums
-
-
-def position_of(
-    n: int, ids: npt.NDArray[Any] | None, known_ids: npt.NDArray[Any] | None, n_known: int
-) -> npt.NDArray[Any]:
-    """Return the position in the fitted matrix of each of n rows or columns, -1 if it has none.
-
-    They are matched by id if both sides have ids, else by position.
-    """
-    if ids is not None and known_ids is not None:
-        return codes_of(ids, known_ids)
-    positions = np.arange(n)
-    return np.where(positions < n_known, positions, -1)
 
 
 def _check_n(n: Any) -> int:

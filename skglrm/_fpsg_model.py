@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,8 @@ from ._fpsg_fold_in import fold_in_pairs, fold_in_rows
 from ._fpsg_start import Statistics, random_factors, with_intercepts, without_intercepts
 from ._fpsg_task import Task, encoded, scaled, task_of
 from ._held_out import drawn_cells
-from ._observations import read_input
-from ._out_of_core import StoredEntries
+from ._interactions import read_interactions
+from ._observations import finite, quiet_arithmetic, read_input
 from .backends import effective_threads, get_backend
 from .entries import Entries
 from .implicit_als import ImplicitALS
@@ -98,20 +100,37 @@ class FPSGModel(Factorizer):
         if self.early_stopping and max_iter > 1:
             entries, weights, held_out = self._held_out(entries, weights, seed)
         with get_backend(self.backend, min(2, effective_threads(self.n_jobs))) as backend:
-            if isinstance(entries, StoredEntries):
+            if hasattr(entries, "statistics"):  # they are on disk, or on a cluster
                 statistics = entries.statistics(task)
             else:
                 statistics = Statistics.of(task, entries, weights, backend)
         if not warm:
             self.scale_, self.baseline_ = statistics.unit, statistics.baseline
             self._shift = statistics.baseline if self.fit_intercept else 0.0
-        start = self._start(statistics, seed, warm)
-        cells = statistics.cells
-        first = self.n_iter_ if warm else 0
-        solution = self._solve(
-            cells, start, self.scale_, seed, max_iter, first_epoch=first, held_out=held_out
-        )
         self._seed = seed
+
+        def fitted(solution: SGDSolution) -> dict[str, Any]:
+            model = copy(self)
+            model._keep(solution, entries, statistics, held_out, warm)
+            return dict(vars(model))
+
+        solution = self._solve(
+            statistics.cells, self._start(statistics, seed, warm), self.scale_, seed, max_iter,
+            first_epoch=self.n_iter_ if warm else 0, held_out=held_out, fitted=fitted,
+        )  # fmt: skip
+        self._keep(solution, entries, statistics, held_out, warm)
+        return solution.interrupted
+
+    def _keep(
+        self,
+        solution: SGDSolution,
+        entries: Any,
+        statistics: Statistics,
+        held_out: tuple[Entries, Floats | None] | None,
+        warm: bool,
+    ) -> None:
+        """Set the attributes that follow from factors and the entries that they were fitted to."""
+        task = self._task
         statistics.write(self, task)
         if task.kind == "pairs":
             parts = [entries] if held_out is None else [entries, held_out[0]]
@@ -119,12 +138,13 @@ class FPSGModel(Factorizer):
             col = np.concatenate([part.col for part in parts])
             self._write_seen(row, col, entries.matrix_shape)
         self.row_ids_, self.col_ids_ = entries.row_ids, entries.col_ids
-        self._set_factors(*self._outside(solution, cells))
-        before = (self.loss_curve_, self.validation_curve_) if warm else ([], [])
-        self.loss_curve_ = [*before[0], *solution.loss_curve]
-        self.validation_curve_ = [*before[1], *solution.validation_curve]
-        self.n_iter_, self.best_iter_ = first + solution.n_iter, first + solution.best_iter
-        return solution.interrupted
+        self._set_factors(*self._outside(solution, statistics.cells))
+        before, losses, held_out_losses = 0, [], []  # type: int, list[float], list[float]
+        if warm:
+            before, losses, held_out_losses = self.n_iter_, self.loss_curve_, self.validation_curve_
+        self.loss_curve_ = [*losses, *solution.loss_curve]
+        self.validation_curve_ = [*held_out_losses, *solution.validation_curve]
+        self.n_iter_, self.best_iter_ = before + solution.n_iter, before + solution.best_iter
 
     def _is_warm(self, entries: Entries) -> bool:
         """Whether to go on from the last fit; refuses what does not go with it."""
@@ -229,13 +249,25 @@ class FPSGModel(Factorizer):
         first_epoch: int = 0,
         held_out: tuple[Entries, Floats | None] | None = None,
         known: Any = None,
+        fitted: Callable[[SGDSolution], dict[str, Any]] | None = None,
     ) -> SGDSolution:
         """Solve in units of c = ``scale``, where a = c a′ and p = √c p′.
 
         A loss with L(c u, c a) = c^d L(u, a) makes that λ′ = c^(1−d) λ and μ′ = c^(½−d) μ, and the
-        objective c^d times the scaled one.
+        objective c^d times the scaled one.  ``fitted`` makes the attributes of a model from a
+        solution.
         """
         task = self._task
+
+        def upright(solution: SGDSolution) -> SGDSolution:
+            return solution.transposed() if task.by_column else solution
+
+        def report(iteration: int, objective: float, held_out_loss: Any, so_far: Any) -> bool:
+            def attributes() -> Any:
+                return fitted and fitted(upright(so_far()))
+
+            return self._report(iteration, objective, held_out_loss, attributes)
+
         loss, degree = scaled(task.loss, scale, self._shift)
         validation = None
         if held_out is not None:
@@ -265,7 +297,7 @@ class FPSGModel(Factorizer):
             seed=seed,
             value_unit=scale,
             objective_unit=scale**degree,
-            report=self._report,
+            report=report,
             pairwise=task.kind == "pairs",
             intercepts=self._has_intercepts,
         )
@@ -278,7 +310,7 @@ class FPSGModel(Factorizer):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        return solution.transposed() if task.by_column else solution
+        return upright(solution)
 
     def _n_bands(self, cells: Cells, is_update: bool) -> tuple[int, int]:
         """Return bands of rows, which do not depend on ``n_jobs``, and how many threads to use.
@@ -335,6 +367,7 @@ class FPSGModel(Factorizer):
             return np.asarray(self._exact._fold_in(with_ones(matrix)))
         return self._folded(matrix, self.components_.T, of_columns=False)
 
+    @quiet_arithmetic()
     def _folded(self, matrix: sp.csr_array, other: Floats, of_columns: bool) -> Floats:
         """Return factors of the rows of a matrix, or of columns, the rows of its transpose."""
         task, own = self._task, int(of_columns)
@@ -343,15 +376,15 @@ class FPSGModel(Factorizer):
         with get_backend(self.backend, n_threads) as backend:
             if task.kind == "pairs":
                 known = (self.row_factors_, self._seen()) if task.by_column else None
-                return fold_in_pairs(self, matrix, other, known, backend)
+                return finite(fold_in_pairs(self, matrix, other, known, backend))
             if not self._has_intercepts:
-                return fold_in_rows(self, task.loss, matrix, other, None, backend)
+                return finite(fold_in_rows(self, task.loss, matrix, other, None, backend))
             # A row solves for b where columns have the 1, beside what is known of them, μ + c.
             # In units of √scale_, as factors are, or the penalty would depend on the unit.
             features = np.delete(other, 1 - own, axis=1)
             features[:, 0] *= self.scale_**0.5
             constant = other[:, 1 - own] + other.dtype.type(own * self._shift)
-            found = fold_in_rows(self, task.loss, matrix, features, constant, backend)
+            found = finite(fold_in_rows(self, task.loss, matrix, features, constant, backend))
         pair = np.ones((len(found), 2), found.dtype)
         pair[:, own] = found[:, 0] * self.scale_**0.5 + own * self._shift
         out = np.concatenate([pair, found[:, 1:]], axis=1)
@@ -391,14 +424,25 @@ class FPSGModel(Factorizer):
             raise ValueError(
                 "loss='one_class' takes no weights. Use ImplicitALS, whose values are weights."
             )
-        self._exact = ImplicitALS(
+        exact = self._exact = ImplicitALS(
             self.n_components, alpha=1 - self.unobserved_weight,
             unobserved_weight=self.unobserved_weight, regularization=self.regularization,
             solver="cholesky", max_iter=max_iter, tol=self.tol, backend=self.backend,
             n_jobs=self.n_jobs, random_state=seed,
         )  # fmt: skip
         self._seed, self.scale_, self.baseline_, self._shift = seed, 1.0, 0.0, 0.0
-        self._take_exact(self._exact.fit(of_ones(entries)))
+
+        def report(iteration: int, objective: float, fitted: Any) -> bool:
+            def half() -> dict[str, Any]:
+                model, model._exact = copy(self), copy(exact)
+                model._exact.__dict__.update(fitted())
+                model._take_exact(model._exact)
+                return dict(vars(model))
+
+            return self._report(iteration, 0.5 * objective, fitted=half)
+
+        exact._fit_entries(read_interactions(exact, of_ones(entries), reset=True), report)
+        self._take_exact(exact)
         return False
 
     def _take_exact(self, exact: ImplicitALS) -> None:

@@ -17,7 +17,7 @@ from .kernels.predictions import total_loss
 from .losses import Logistic
 from .metrics import auc_score
 
-__all__ = ["d2", "labels", "mean_auc", "offsets", "responses"]
+__all__ = ["costs", "d2", "labels", "mean_auc", "offsets", "responses"]
 
 Floats = npt.NDArray[np.floating]
 
@@ -65,21 +65,28 @@ def offsets(
     return (sums - baseline * counts) / (counts + damping)
 
 
-def d2(task: Task, observed: Floats, predicted: Floats) -> float:
+def costs(
+    task: Task, observed: Floats, predicted: Floats, constant: float
+) -> tuple[float, float, float]:
+    """Return the number of observations, their losses, and those of a constant."""
+    observed = observed.astype(np.float64)
+    cost, worst = (
+        total_loss(task.loss, read_only(scores), read_only(observed))
+        for scores in (predicted.astype(np.float64), np.full_like(observed, constant))
+    )
+    return observed.size, cost, worst
+
+
+def d2(n: float, cost: float, cost_of_constant: float) -> float:
     """Return 1 − loss / loss of the best constant."""
-    if observed.size < 2:
+    if n < 2:
         warnings.warn(
-            f"The score is undefined: there are {observed.size} cells to score, and rows of a "
+            f"The score is undefined: there are {n:.0f} cells to score, and rows of a "
             "matrix need two observed cells each to hide one.",
             UndefinedMetricWarning,
             stacklevel=3,
         )
         return float("nan")
-    constant = np.full_like(observed, task.loss.best_constant(observed))
-    cost, cost_of_constant = (
-        total_loss(task.loss, read_only(scores), read_only(observed))
-        for scores in (predicted, constant)
-    )
     if cost_of_constant == 0.0:
         return 1.0 if cost == 0.0 else 0.0
     return float(1.0 - cost / cost_of_constant)

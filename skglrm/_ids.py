@@ -5,6 +5,7 @@ A column of ids is a NumPy array or a narwhals series.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[Any]
 
 BLOCK = 1 << 20
+
+FEW = 100
+"""So many ids are worth a try without a look at all known ones."""
 
 
 def _as_ids(ids: Any) -> Array:
@@ -70,12 +74,38 @@ def unique_ids(name: str, column: Any) -> Array:
 
 def codes_of(column: Any, ids: Array) -> Array:
     """Position of each id of a column in `ids`; -1 for an id that is not there."""
+    if len(column) <= FEW and isinstance(column, np.ndarray):
+        found = _bisected(column, ids)
+        if found is not None:
+            return found
     codes = np.empty(len(column), dtype=position_dtype((len(ids), 1)))
     sample = _as_ids(column[:1])
     find = _by_rank(ids) if sample.dtype.kind == ids.dtype.kind != "O" else _by_equality(ids)
     # In blocks, so that millions of strings of a compact frame are never all Python objects.
     for start in range(0, len(column), BLOCK):
         codes[start : start + BLOCK] = find(column[start : start + BLOCK])
+    return codes
+
+
+def _bisected(few: Array, ids: Array) -> Array | None:
+    """Codes found as if `ids` were sorted, as they mostly are; None if that does not find all.
+
+    What is found is right in any case, since each id is there once; so a server that asks for a few
+    rows of millions does not read all ids.
+    """
+    codes = np.empty(len(few), dtype=position_dtype((len(ids), 1)))
+    if (
+        ids.dtype.kind != few.dtype.kind
+    ):  # 1 and 1.0 are equal, large integers and floats may not be
+        return None
+    try:
+        for at, one in enumerate(few.tolist() if few.dtype.kind == "O" else few):
+            code = bisect.bisect_left(ids, one)
+            if code == len(ids) or not ids[code] == one:
+                return None
+            codes[at] = code
+    except TypeError:  # no common order
+        return None
     return codes
 
 
@@ -165,3 +195,14 @@ def grown(
     at = at.astype(np.int64)
     at[new] = n_known + np.arange(new.size)
     return at, with_new(known_ids, ids), n_known + new.size
+
+
+def position_of(n: int, ids: Array | None, known_ids: Array | None, n_known: int) -> Array:
+    """Return the position in the fitted matrix of each of n rows or columns, -1 if it has none.
+
+    They are matched by id if both sides have ids, else by position.
+    """
+    if ids is not None and known_ids is not None:
+        return codes_of(ids, known_ids)
+    positions = np.arange(n)
+    return np.where(positions < n_known, positions, -1)

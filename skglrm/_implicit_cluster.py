@@ -8,19 +8,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._interactions import Growing, History
-from ._spark.entries import OnCluster
-from ._spark.gather import Gathered, Table
+from ._spark.gather import Gathered, Runs, Table
 from .backends import SparkBackend, effective_threads, get_backend
 from .solvers.implicit import ImplicitALSSolver, Model, Side
 
-__all__ = ["fit_on_cluster", "stays_on_cluster"]
-
-
-def stays_on_cluster(model: Any, X: Any) -> bool:
-    """Whether a fit needs no cells on the driver."""
-    return isinstance(X, OnCluster) and (
-        model.backend == "spark" or isinstance(model.backend, SparkBackend)
-    )
+__all__ = ["fit_on_cluster"]
 
 
 def fit_on_cluster(model: Any, entries: Any) -> bool:
@@ -65,7 +57,7 @@ def _side(table: Table, side: str, statistics: dict[str, Any], model: Model) -> 
     n_other = table.matrix_shape[side == "row"]
     return Side(
         none, none, none, model.ridge(counts, n_other).astype(table.dtype), counts, order,
-        source=Gathered(table, side, order, mean),
+        source=Gathered(table, Runs.of(side, order), mean_positive=mean),
     )  # fmt: skip
 
 

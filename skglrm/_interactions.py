@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from ._observations import read_input
 from ._simd import aligned_zeros
-from .entries import Entries
+from .entries import Entries, within
 
 __all__ = ["Growing", "History", "canonical", "csr_of", "read_interactions"]
 
@@ -52,7 +52,7 @@ def canonical(entries: Entries) -> Entries:
 
 
 def _summed(X: Any) -> Any:
-    csr = X.tocsr()
+    csr = within(within(X).tocsr())
     if csr.has_canonical_format:
         return csr
     single = csr.dtype == np.float32

@@ -124,7 +124,7 @@ def _sources(module: str) -> str:
         if name in found or name.split(".")[0] != package:
             continue
         found.add(name)
-        for value in vars(sys.modules[name]).values():
+        for value in list(vars(sys.modules[name]).values()):  # other threads may import
             own = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
             to_do += [own] if isinstance(own, str) else []
     digest = hashlib.sha256(numba.__version__.encode())

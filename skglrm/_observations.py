@@ -79,7 +79,10 @@ def read_matrix(
 
 
 def _is_single(X: Any) -> bool:
-    """Whether X is a data frame of float32 columns, whose type scikit-learn may not see."""
+    """Whether X is of float32 in a way that scikit-learn may not see: a frame, or byte-swapped."""
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, np.dtype):
+        return dtype.newbyteorder("=") == np.float32
     frame = nw.from_native(X, pass_through=True, eager_only=True)
     return isinstance(frame, nw.DataFrame) and set(frame.schema.values()) == {nw.Float32}
 
@@ -93,11 +96,35 @@ def unchanged_on_error(estimator: Any) -> Iterator[None]:
     """
     before = vars(estimator).copy()
     try:
-        yield
+        with quiet_arithmetic():
+            yield
     except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+@contextmanager
+def quiet_arithmetic() -> Iterator[None]:
+    """Calculate without NumPy's warnings: what is not finite is found in results, by `finite`."""
+    with np.errstate(all="ignore"):
+        try:
+            yield
+        except np.linalg.LinAlgError as error:
+            raise FloatingPointError(_OUT_OF_RANGE) from error
+
+
+def finite(result: Any) -> Any:
+    """Return a result as it is, or raise an error if a number of it is NaN or infinite."""
+    if not np.isfinite(result).all():
+        raise FloatingPointError(_OUT_OF_RANGE)
+    return result
+
+
+_OUT_OF_RANGE = (
+    "The result is not finite: numbers of X, or parameters, are too large or too small to "
+    "calculate with. Divide X by a constant, choose parameters nearer to 1, or pass float64."
+)
 
 
 def _check_not_empty(entries: Entries, name: str) -> None:

@@ -55,6 +55,8 @@ def _check(model: Any, task: Task, file: BlockFile, weights: Any) -> None:
         refused = "early_stopping=True draws entries to hold out from all of them"
     elif model.schedule == "hogwild":
         refused = "schedule='hogwild' shuffles all entries"
+    elif model.schedule == "averaging":
+        refused = "schedule='averaging' takes groups of rows, and the file holds a grid"
     elif model.backend != "numba-threads":
         refused = f"the file is on this machine, and the backend is {model.backend!r}"
     elif weights is not None:

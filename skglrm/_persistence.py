@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ._container import Contents, read_container, write_container
+from ._later import Later, MadeLater
 from ._state import Decoder, Encoder, RefusedError
 
 __all__ = ["Saved", "load"]
@@ -22,10 +23,20 @@ ESTIMATORS: dict[str, type] = {}
 class Saved:
     """Mixin of the estimators: ``save`` and ``load``."""
 
+    row_ids_: Any = MadeLater()
+    col_ids_: Any = MadeLater()
+    feature_names_in_: Any = MadeLater()
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__module__.partition(".")[0] == __package__:
             ESTIMATORS[cls.__name__] = cls
+
+    def __getstate__(self) -> Any:
+        for name, value in vars(self).copy().items():
+            if isinstance(value, Later):
+                getattr(self, name)
+        return super().__getstate__()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one file, which takes the place of an older one in one step.
@@ -146,11 +157,13 @@ def load(
     contents = read_container(path, mapped=mmap_mode == "r")
     try:
         content = json.loads(contents.text)
-        model = Decoder(contents.arrays, ESTIMATORS, trusted).decode(content["model"])
+        is_mapped = mmap_mode is not None
+        decoder = Decoder(contents.arrays, ESTIMATORS, trusted, lazy=is_mapped)
+        model = decoder.decode(content["model"])
         if not isinstance(model, Saved):
             raise ValueError("The file holds no model.")
         _check_shapes(model)
-        if mmap_mode is None:  # or the pages of all these arrays would be read
+        if not is_mapped:  # or the pages of all these arrays would be read
             _check_positions(model)
     except (RefusedError, ImportError):
         raise
@@ -198,6 +211,8 @@ def _check_shapes(model: Any) -> None:
     W, H = fitted["row_factors_"], fitted["components_"]
     (n_rows, k), (rank, n_columns) = W.shape, H.shape
     n_features = fitted["n_features_in_"]
+    if type(n_features) is not int:
+        raise ValueError("The number of features is no integer.")
     if k != rank or W.dtype != H.dtype or W.dtype.kind != "f":
         raise ValueError("The factors do not fit together.")
     if "component_slices_" not in fitted and n_features != n_columns:

@@ -80,9 +80,10 @@ def most_similar(factors: Floats, ids: Integers, n: int, *, backend: Backend | N
 
     A row of zeros has no direction: it is nobody's neighbour, and its own cosines are 0.
     """
-    norms = np.linalg.norm(factors, axis=1)
-    known = norms > 0
-    unit = factors / np.where(known, norms, 1)[:, None]
+    sizes = np.abs(factors).max(axis=1, initial=0)  # squares of very large or small ones are none
+    known = sizes > 0
+    unit = factors / np.where(known, sizes, 1)[:, None]
+    unit /= np.where(known, np.linalg.norm(unit, axis=1), 1)[:, None]
     itself = sp.csr_array(
         (np.ones(len(ids)), ids, np.arange(len(ids) + 1)), shape=(len(ids), len(factors))
     )

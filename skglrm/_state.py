@@ -18,6 +18,7 @@ import decimal
 import inspect
 import math
 import re
+import sys
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ import numpy as np
 
 from ._columns import Columns, Null
 from ._interactions import Growing, History
+from ._later import Later, MadeLater
 from ._record import Record
 from ._tables import Column, Table
 from .backends import SparkBackend
@@ -151,10 +153,10 @@ class Encoder:
     def _objects(self, array: Any, where: str) -> Any:
         values = array.ravel().tolist()
         if array.ndim == 1 and all(type(value) is str for value in values):
-            ends = np.cumsum([len(value) for value in values], dtype=np.int64)
-            text = "".join(values).encode("utf-8", "surrogatepass")
+            separator = _unused_character("".join(values))
+            text = separator.join(values).encode("utf-8", "surrogatepass")
             utf8 = self._put(where, np.frombuffer(text, np.uint8), ".utf8")
-            return {"strings": [utf8, self._put(where, ends, ".ends")]}
+            return {"strings": [utf8, separator, len(values)]}
         nodes = [self.encode(value, where) for value in values]
         return {"objects": [nodes, list(array.shape)]}
 
@@ -195,6 +197,13 @@ class Encoder:
             name += "'"
         self.arrays[name] = array
         return name
+
+
+def _unused_character(text: str) -> str:
+    if "\n" not in text:
+        return "\n"
+    used = set(text)
+    return next(one for one in map(chr, range(sys.maxunicode)) if one not in used)
 
 
 def _simple_node(value: Any) -> Any:
@@ -268,12 +277,19 @@ def _frame_type_node(value: Any) -> Any:
 
 
 class Decoder:
-    """Turns nodes back into values; each array of the file is used once."""
+    """Turns nodes back into values; each array of the file is used once.
+
+    A ``lazy`` one makes ids that are strings when the model is asked for them.
+    """
 
     def __init__(
-        self, arrays: dict[str, Any], estimators: dict[str, type], trusted: Iterable[type] = ()
+        self,
+        arrays: dict[str, Any],
+        estimators: dict[str, type],
+        trusted: Iterable[type] = (),
+        lazy: bool = False,
     ):
-        self._arrays = dict(arrays)
+        self._arrays, self._lazy = dict(arrays), lazy
         self._records = _builtin_records()
         self._estimators = dict(estimators)
         for cls in trusted:
@@ -317,7 +333,11 @@ class Decoder:
         for key, node in state.items():
             if not key.isidentifier() or callable(getattr(cls, key, None)):
                 raise ValueError(f"{key!r:.40} is no attribute of a model.")
-            vars(model)[key] = self.decode(node)
+            is_lazy = self._lazy and isinstance(getattr(cls, key, None), MadeLater)
+            if is_lazy and type(node) is dict and "strings" in node:
+                vars(model)[key] = self._later(node["strings"])
+            else:
+                vars(model)[key] = self.decode(node)
         return model
 
     def _from_record(self, content: Any) -> Any:
@@ -364,14 +384,21 @@ class Decoder:
         return np.frombuffer(bytes.fromhex(digits), self._dtype(kind), 1)[0]
 
     def _from_strings(self, content: Any) -> Any:
-        text = self._arrays.pop(content[0]).tobytes().decode("utf-8", "surrogatepass")
-        ends = self._arrays.pop(content[1]).view("<i8")
-        begins = np.concatenate([[0], ends[:-1]])
-        if (begins > ends).any() or (ends > len(text)).any():
-            raise ValueError("The lengths of strings are wrong.")
-        out = np.empty(len(ends), object)
-        out[:] = [text[a:b] for a, b in zip(begins.tolist(), ends.tolist(), strict=False)]
-        return out
+        return self._later(content).make()
+
+    def _later(self, content: Any) -> Later:
+        name, separator, count = content
+        utf8 = self._arrays.pop(name)
+
+        def make() -> Any:
+            text = utf8.tobytes().decode("utf-8", "surrogatepass")
+            if count != (text.count(separator) + 1 if count or text else 0):
+                raise ValueError("The number of strings is wrong.")
+            out = np.empty(count, object)
+            out[:] = text.split(separator) if count else []
+            return out
+
+        return Later(count, make)
 
     def _from_objects(self, content: Any) -> Any:
         nodes, shape = content

@@ -12,9 +12,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._columns import Columns, Null, predictor
-from ._factorizer import Factorizer, Floats, _positions
+from ._factorizer import Factorizer, Floats, _positions, stays_on_cluster
 from ._held_out import hidden_cells
-from ._observations import read_input
+from ._observations import finite, quiet_arithmetic, read_input
 from ._sampling import draw_cells
 from ._tables import Table, as_frame
 from .entries import Entries
@@ -152,6 +152,7 @@ class TableModel(Factorizer):
             values[entries.row, entries.col] = entries.value
         return self._typed(values, X)
 
+    @quiet_arithmetic()
     def predict_entries(self, rows: npt.ArrayLike, cols: npt.ArrayLike) -> Floats:
         """Predict single cells of the fitted data, in the domains of their columns.
 
@@ -225,29 +226,28 @@ class TableModel(Factorizer):
             column's loss.
         """
         check_is_fitted(self)
-        if isinstance(X, Entries):
-            row_at, cells = self._aligned(X)
-            self._check_domain(cells)
-            row = row_at[cells.row]
-            row = np.where(self._row_counts[row] > 0, row, -1)
-            predict = self._predictor(row, unseen=(row < 0) | (self._column_counts[cells.col] == 0))
-        else:
-            entries = self._read(X)
-            hidden = hidden_cells(entries)
-            cells = entries[hidden]
-            W = self._fold_in(entries[~hidden].to_csr())
-            predict = predictor(cells.row, W, self._H, self.offset_)
-        return self._d2(cells, predict)
+        if stays_on_cluster(self, X):
+            from ._cluster import score_of_rows
 
-    def _d2(self, cells: Entries, predict: Any) -> float:
-        if len(cells) < 2:
-            warnings.warn(
-                f"The score is undefined: there are {len(cells)} cells to score, and rows of a "
-                "matrix need two observed cells each to hide one.",
-                UndefinedMetricWarning,
-                stacklevel=3,
-            )
-            return float("nan")
+            return self._d2(*score_of_rows(self, X))
+        if isinstance(X, Entries):
+            return self._d2(*self._score_sums(X))
+        entries = self._read(X)
+        hidden = hidden_cells(entries)
+        cells = entries[hidden]
+        W = self._fold_in(entries[~hidden].to_csr())
+        return self._d2(*self._costs(cells, predictor(cells.row, W, self._H, self.offset_)))
+
+    def _score_sums(self, X: Entries, _: Any = None) -> tuple[float, float, float]:
+        """Return the number of cells, their losses, and those of the best constants."""
+        row_at, cells = self._aligned(X)
+        self._check_domain(cells)
+        row = row_at[cells.row]
+        row = np.where(self._row_counts[row] > 0, row, -1)
+        unseen = (row < 0) | (self._column_counts[cells.col] == 0)
+        return self._costs(cells, self._predictor(row, unseen))
+
+    def _costs(self, cells: Entries, predict: Any) -> tuple[float, float, float]:
         columns, constants = self._columns, self._constants
         unit = np.where(self._null.costs > 0, self._null.costs, np.inf)
         if np.isinf(unit).all():
@@ -255,6 +255,17 @@ class TableModel(Factorizer):
         each = 1.0 / unit[cells.col]
         cost = columns.costs(cells.col, cells.value, predict) @ each
         worst = columns.costs(cells.col, cells.value, lambda at, places: constants[places]) @ each
+        return len(cells), float(cost), float(worst)
+
+    def _d2(self, n: float, cost: float, worst: float) -> float:
+        if n < 2:
+            warnings.warn(
+                f"The score is undefined: there are {n:.0f} cells to score, and rows of a "
+                "matrix need two observed cells each to hide one.",
+                UndefinedMetricWarning,
+                stacklevel=3,
+            )
+            return float("nan")
         if worst == 0.0:
             return 1.0 if cost == 0.0 else 0.0
         return float(1.0 - cost / worst)
@@ -303,10 +314,12 @@ class TableModel(Factorizer):
             return constants
         return np.where(self._null.counts > 0, constants, self._null.overall)
 
+    @quiet_arithmetic()
     def _predictions(self, W: Floats) -> Floats:
         """Predictions u (n_rows, n_predictions) before they are taken to the domains."""
-        return np.asarray(W @ self.components_ + self.offset_)
+        return np.asarray(finite(W @ self.components_ + self.offset_))
 
+    @quiet_arithmetic()
     def _values(self, W: Floats) -> Floats:
         return self._columns.impute(self._predictions(W))
 
@@ -329,6 +342,7 @@ class TableModel(Factorizer):
             )
         return factors
 
+    @quiet_arithmetic()
     def _ranking_factors(
         self, W: Floats, counts: npt.NDArray[Any], sums: npt.NDArray[Any]
     ) -> tuple[Floats, Floats]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from .entries import Entries
+from .entries import Entries, within
 
 __all__ = ["weighted_cells"]
 
@@ -36,7 +36,7 @@ def _weights_of(entries: Entries, weights: Any, per_entry: bool) -> npt.NDArray[
     if sp.issparse(weights):
         if weights.shape != entries.matrix_shape:
             raise ValueError(f"weights are of shape {weights.shape}, and X {entries.matrix_shape}.")
-        return np.asarray(sp.csr_array(weights)[entries.row, entries.col], float).ravel()
+        return np.asarray(sp.csr_array(within(weights))[entries.row, entries.col], float).ravel()
     array = np.asarray(weights, dtype=float)
     if per_entry:
         if array.shape != (len(entries),):

@@ -99,8 +99,8 @@ class EarlyStopping(_Callback):
     """End a fit when its score on data of yours has stopped rising.
 
     After every ``every`` iterations a copy of the model as it stands is scored.  The factors kept
-    are those of the last iteration, not of the best.  ``FPSGFactorizer`` has a parameter
-    ``early_stopping`` instead, which keeps the best.
+    are those of the last iteration, not of the best.  ``FPSGFactorizer`` also has a parameter
+    ``early_stopping``, which keeps the best and costs less.
 
     Parameters
     ----------
@@ -167,8 +167,8 @@ class EarlyStopping(_Callback):
             return False
         if fitted_estimator is None:
             raise TypeError(
-                f"{type(estimator).__name__} does not show its model before the fit has ended, so "
-                "EarlyStopping has nothing to score. Pass early_stopping=True to the estimator."
+                f"A fit of {type(estimator).__name__} on data that stay in Spark does not show its "
+                "model before it has ended, so EarlyStopping has nothing to score. Fit on Entries."
             )
         from sklearn.metrics import check_scoring  # takes long to import
 

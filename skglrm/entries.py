@@ -179,7 +179,9 @@ class Entries:
         array([1., 0., 2.])
         """
         X = readable(X, unstored)
-        return observed_cells(check_array(X, input_name="X", **MATRIX), unstored)
+        with np.errstate(all="ignore"):  # scikit-learn adds large numbers up to look for infinity
+            checked = check_array(X, input_name="X", **MATRIX)
+        return observed_cells(checked, unstored)
 
     @classmethod
     def from_frame(
@@ -282,8 +284,8 @@ class Entries:
 
         Ids of any type become positions as in `from_frame`: they are sorted and joined on the
         cluster, and only their list comes to the driver, which is as long as the factors will be.
-        ``ImplicitALS(backend="spark")`` is fitted without a cell on the driver; everything else
-        collects the cells when it needs them.
+        With ``backend="spark"`` estimators are fitted without a cell on the driver, fold rows in and
+        score them there; options that need cells on the driver collect them, see the page on Spark.
 
         Parameters
         ----------
@@ -517,11 +519,16 @@ def readable(X: Any, unstored: str) -> Any:
     if isinstance(X, np.ma.MaskedArray):  # scikit-learn would forget the mask
         return np.ma.filled(X.astype(X.dtype if X.dtype.kind in "fc" else float), np.nan)
     if hasattr(X, "isna") and any(dtype.kind == "O" for dtype in getattr(X, "dtypes", ())):
-        return X.mask(X.isna(), np.nan)  # scikit-learn knows pandas.NA in typed columns only
+        X = X.mask(X.isna(), np.nan)  # scikit-learn knows pandas.NA in typed columns only
+        _check_numbers(X.to_numpy(dtype=object))
+        return X
+    if isinstance(X, np.ndarray) and X.dtype.kind == "O":
+        _check_numbers(X)
     if not sp.issparse(X):
         return X
     if X.ndim != 2:
         raise ValueError(f"Expected a 2D sparse matrix; got {X.ndim} dimension(s).")
+    X = within(X.tocsr() if X.format == "lil" else X)
     if X.format in ("dia", "bsr"):
         if unstored == "missing":
             flaw = "loses stored zeros" if X.format == "dia" else "stores zeros as padding"
@@ -532,6 +539,44 @@ def readable(X: Any, unstored: str) -> Any:
             )
         return X.tocoo()  # keeps duplicates apart, so that they are found
     return X
+
+
+def within(X: Any) -> Any:
+    """Return a sparse matrix as it is; refuse positions outside it, where SciPy would write."""
+    if X.format in ("csr", "csc", "bsr"):
+        sizes = np.array(X.shape) // getattr(X, "blocksize", 1)
+        n_lines, n_places = sizes[::-1] if X.format == "csc" else sizes
+        begins, places = X.indptr, [(X.indices[: X.indptr[-1]], n_places)]
+        is_sound = begins.size == n_lines + 1 and begins[0] == 0 and (np.diff(begins) >= 0).all()
+        is_sound = is_sound and begins[-1] <= min(len(X.indices), len(X.data))
+    elif X.format == "coo":
+        places = list(zip(X.coords, X.shape, strict=True))
+        is_sound = all(len(at) == len(X.data) for at, _ in places)
+    else:
+        return X
+    if not is_sound or any(at.size and not 0 <= at.min() <= at.max() < n for at, n in places):
+        raise ValueError(
+            f"The sparse matrix is damaged: it has positions outside its shape {X.shape}. Make it "
+            "anew, e.g. by scipy.sparse.coo_array((values, (rows, columns)), shape)."
+        )
+    return X
+
+
+def _check_numbers(X: Array) -> None:
+    """Refuse Python objects that are no numbers, and say which is the first."""
+    try:
+        X.astype(np.float64)
+        return
+    except (TypeError, ValueError):
+        pass
+    for place, value in np.ndenumerate(X):
+        try:
+            float("nan" if value is None else value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"X has dtype object, and {value!r:.80} at {place}: every argument must be a number, "
+                "or a string that says a number. Pass NaN where one is missing."
+            ) from None
 
 
 def observed_cells(X: Any, unstored: str) -> Entries:

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from ._factorizer import DAMPING, Floats, position_of
+from ._factorizer import DAMPING, Floats, position_of, stays_on_cluster
+from ._fpsg_cluster import distinct_values, fits_on_cluster, on_cluster
 from ._fpsg_model import FPSGModel, of_ones, with_ones
-from ._fpsg_outputs import d2, labels, mean_auc, offsets, responses
+from ._fpsg_outputs import costs, d2, labels, mean_auc, offsets, responses
 from ._fpsg_task import encoded, task_of
 from ._fpsg_updates import updated
 from ._held_out import hidden_cells
@@ -74,10 +75,13 @@ class FPSGFactorizer(FPSGModel):
         ``row_factors_`` and (1, μ + c_j) in ``components_``.
     unobserved_weight : float, default=0.1
         What a cell without an entry weighs with "one_class", beside 1; more than 0, at most 1.
-    schedule : {"fpsg", "rotation", "hogwild"}, default="fpsg"
+    schedule : {"fpsg", "rotation", "averaging", "hogwild"}, default="fpsg"
         Which blocks run together.  "fpsg": the free block with the fewest visits; nobody waits, and
         with several threads results vary from run to run.  "rotation": strata of disjoint blocks;
-        the same bits for any ``n_jobs``.  "hogwild": no grid and no care; for comparison only.
+        the same bits for any ``n_jobs``.  "averaging": ``n_blocks`` groups of rows (of columns, if
+        these are more), each with a copy of the other side, which becomes the mean of what groups
+        make of it; the same bits for any ``n_jobs``, one job an epoch with Spark, and more epochs
+        the more groups there are.  "hogwild": no grid and no care; for comparison only.
     n_blocks : int, default=None
         Bands of rows, and of columns, of the grid; at least ``n_jobs`` + 1 for "fpsg", better
         2 ``n_jobs`` + 1.  ``None`` chooses by the number of entries.
@@ -97,7 +101,7 @@ class FPSGFactorizer(FPSGModel):
         Number of iterations; each visits about every entry once.
     tol : float, default=0.0
         Relative improvement that counts.  Without early stopping, 0 runs all iterations.
-    backend : {"numba-threads"}, default="numba-threads"
+    backend : {"numba-threads", "spark"} or SparkBackend, default="numba-threads"
         Where blocks run.
     n_jobs : int, default=None
         Number of threads; ``None`` means 1, -1 all processors.
@@ -231,7 +235,8 @@ class FPSGFactorizer(FPSGModel):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         # Which block comes first depends on timing, unless one thread takes them all.
-        tags.non_deterministic = self.schedule != "rotation" and self.n_jobs not in (None, 1)
+        in_order = self.schedule in ("rotation", "averaging")
+        tags.non_deterministic = not in_order and self.n_jobs not in (None, 1)
         tags.input_tags.positive_only = self.loss in ("kl", "bpr_row", "bpr_column", "one_class")
         return tags
 
@@ -269,6 +274,9 @@ class FPSGFactorizer(FPSGModel):
                 if isinstance(X, BlockFile):
                     with stored(self, X, weights) as file:
                         interrupted = self._fit_entries(file, None, self.max_iter)
+                elif fits_on_cluster(self, X, weights):
+                    with on_cluster(self, X) as cells:
+                        interrupted = self._fit_entries(cells, None, self.max_iter)
                 else:
                     entries, w = weighted_cells(self._input(X, reset=True), weights, X)
                     interrupted = self._fit_entries(*self._encoded(entries, w), self.max_iter)
@@ -431,6 +439,14 @@ class FPSGFactorizer(FPSGModel):
             If the columns are not those of the fitted matrix.
         """
         check_is_fitted(self)
+        if stays_on_cluster(self, X) and not self._task.of_positives:
+            from ._cluster import score_of_rows
+
+            values, counts = distinct_values(self._task, X.cells)
+            if self._task.kind == "booleans":
+                values = (values > 0).astype(np.float64)
+            constant = float(self._task.loss.best_constant(values, counts))
+            return d2(*score_of_rows(self, X, constant))
         if isinstance(X, Entries):
             X, _ = encoded(self._task, X)
             row_at = position_of(
@@ -456,8 +472,17 @@ class FPSGFactorizer(FPSGModel):
         predicted = np.einsum("ij,ij->i", W[hidden.row], self.components_.T[hidden.col])
         return self._d2(hidden.value, predicted)
 
+    def _score_sums(self, X: Entries, constant: float) -> tuple[float, float, float]:
+        """Return the number of entries, their losses, and those of a constant."""
+        X, _ = encoded(self._task, X)
+        predicted = self.predict_entries(X.row, X.col, output="score")
+        return costs(self._task, X.value, predicted, constant)
+
     def _d2(self, observed: Floats, predicted: Floats) -> float:
-        return d2(self._task, observed.astype(np.float64), predicted.astype(np.float64))
+        if not observed.size:
+            return d2(0, 0.0, 0.0)
+        constant = float(self._task.loss.best_constant(observed.astype(np.float64)))
+        return d2(*costs(self._task, observed, predicted, constant))
 
     def _auc(self, W: Floats, hidden: Entries, seen: sp.csr_array) -> float:
         relevant, H = hidden.to_csr(), self.components_.T
@@ -482,6 +507,11 @@ class FPSGFactorizer(FPSGModel):
         check_real(self, "unobserved_weight", 0.0, above=True)
         task_of(self)
         check_choice(self, "schedule", tuple(SCHEDULES))
+        if self.schedule == "averaging" and self._task.kind == "pairs":
+            raise ValueError(
+                f"schedule='averaging' has no negatives to draw for loss={self.loss!r}. Use "
+                "schedule='rotation'."
+            )
         if self.n_blocks is not None:
             check_integer(self, "n_blocks", 1)
         check_flag(self, "warm_start")

@@ -19,8 +19,9 @@ from ._column_losses import in_units, resolve_losses, resolve_regularizers, with
 from ._columns import Columns, Null
 from ._components import explained_shares, shared_strength
 from ._factorizer import Floats, count_entries
+from ._glrm_cluster import fit_on_cluster, fits_on_cluster
 from ._growth import grow
-from ._observations import read_input, unchanged_on_error
+from ._observations import finite, quiet_arithmetic, read_input, unchanged_on_error
 from ._parameters import check_choice, check_flag, check_integer, check_real
 from ._path import RegularizationPath, follow_path
 from ._table_model import TableModel
@@ -97,7 +98,7 @@ class GLRM(TableModel):
         Number of iterations: passes over the rows and the columns.
     tol : float, default=1e-4
         Relative decrease of the objective below which the fit ends; 0 runs all iterations.
-    backend : {"numba-threads"}, default="numba-threads"
+    backend : {"numba-threads", "spark"} or SparkBackend, default="numba-threads"
         Where blocks run.
     n_jobs : int, default=None
         Number of threads; ``None`` means 1, -1 all processors.  Results do not depend on it.
@@ -252,7 +253,10 @@ class GLRM(TableModel):
         """
         self._check_parameters()
         with self._watched(X), unchanged_on_error(self):
-            self._fit(X, weights)
+            if fits_on_cluster(self, X, weights):
+                fit_on_cluster(self, X)
+            else:
+                self._fit(X, weights)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, *, weights: Any = None) -> Floats:
@@ -579,13 +583,14 @@ class GLRM(TableModel):
             found.append(strength)
         return found[0], found[1]
 
+    @quiet_arithmetic()
     def _fold_in(self, matrix: sp.csr_array) -> Floats:
         if not matrix.shape[0]:
             return np.zeros((0, self.n_components), self.components_.dtype)
         with self._get_backend() as backend:
             offset = self.offset_ if self.offset else None
             W: Floats = fold_in(self._problem(matrix), self._H, offset, backend)
-        return W
+        return finite(W)
 
     def _get_backend(self) -> Any:
         return get_backend(self.backend, effective_threads(self.n_jobs))

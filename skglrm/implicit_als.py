@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._factorizer import Factorizer, Floats, count_entries
+from ._factorizer import Factorizer, Floats, count_entries, stays_on_cluster
 from ._held_out import hidden_cells
-from ._implicit_cluster import fit_on_cluster, stays_on_cluster
+from ._implicit_cluster import fit_on_cluster
 from ._implicit_updates import updated
 from ._interactions import Growing, History, canonical, csr_of, read_interactions
-from ._observations import unchanged_on_error
+from ._observations import finite, quiet_arithmetic, unchanged_on_error
 from ._parameters import check_choice, check_integer, check_real
 from ._ranking import best_columns
 from .backends import effective_threads, get_backend
@@ -79,7 +79,7 @@ class ImplicitALS(Factorizer):
         Number of iterations; each solves for all columns, then for all rows.
     tol : float, default=0.0
         Stop when the objective falls by less than this share of itself; 0 runs all iterations.
-    backend : {"numba-threads"} or Backend, default="numba-threads"
+    backend : {"numba-threads", "spark"} or SparkBackend, default="numba-threads"
         Where rows are solved.
     n_jobs : int, default=None
         Number of threads; ``None`` means 1, -1 all processors.  Results do not depend on it.
@@ -298,7 +298,8 @@ class ImplicitALS(Factorizer):
             float(self.regularization_exponent),
         )
 
-    def _fit_entries(self, entries: Entries) -> None:
+    def _fit_entries(self, entries: Entries, watch: Any = None) -> None:
+        """Fit, telling ``watch`` or else who watches this estimator."""
         matrix, k = csr_of(entries), int(self.n_components)
         rows, columns = (Growing.empty(n, k, dtype=matrix.dtype) for n in matrix.shape)
 
@@ -309,13 +310,15 @@ class ImplicitALS(Factorizer):
                 model._keep(so_far, X, Y, matrix, entries)
                 return dict(vars(model))
 
-            return self._report(iteration, objective, fitted=fitted)
+            return (watch or self._report)(iteration, objective, fitted=fitted)
 
         solver = ImplicitALSSolver(
             self._model(), self.solver, int(self.max_iter), float(self.tol), report
         )
         with get_backend(self.backend, effective_threads(self.n_jobs)) as backend:
             solution = solver.solve(matrix, rows.array, columns.array, backend, self._seed())
+        for part in (solution.row_factors, solution.column_factors, solution.loss_curve):
+            finite(part)
         self._keep(solution, rows, columns, matrix, entries)
         self._warn(solution.converged)
 
@@ -373,6 +376,7 @@ class ImplicitALS(Factorizer):
             "row", matrix, self.components_.T, self._spectrum, self._rotation
         )
 
+    @quiet_arithmetic()
     def _solve_exactly(
         self,
         name: str,
@@ -398,7 +402,8 @@ class ImplicitALS(Factorizer):
                 solve_side(side, out, other, spectrum, self._model(), "exact", backend)
             except SingularRowError as error:
                 raise ValueError(singular(name, error.row)) from None
-        return out if rotation is None else in_basis(out, np.ascontiguousarray(rotation.T))
+        found: Floats = out if rotation is None else in_basis(out, np.ascontiguousarray(rotation.T))
+        return finite(found)
 
     def _read(self, X: Any) -> Entries:
         return read_interactions(self, X, reset=False)
@@ -465,6 +470,7 @@ class ImplicitALS(Factorizer):
             return_names=return_names,
         )  # fmt: skip
 
+    @quiet_arithmetic()
     def _ranking_factors(self, W: Floats, counts: Any, sums: Any) -> tuple[Floats, Floats]:
         """Factors with one more coordinate, of popularity, for rows that have no direction."""
         H, cold = self.components_.T, ~W.any(axis=1)
@@ -560,6 +566,15 @@ class ImplicitALS(Factorizer):
             If the columns are not those of the fitted matrix.
         """
         check_is_fitted(self)
+        if stays_on_cluster(self, X):
+            from ._cluster import score_of_rows
+
+            if not self._knows_cells:
+                raise ValueError(
+                    "The model was fitted on cells that stayed on Spark, and does not know which "
+                    "to leave out. Call skglrm.spark.score(model, X, seen=...)."
+                )
+            return self._mean_score(score_of_rows(self, X))
         if isinstance(X, Entries):
             row_at, hidden = self._aligned(canonical(X))
             W = np.where(row_at[:, None] < 0, 0, self.row_factors_[row_at])
@@ -573,3 +588,33 @@ class ImplicitALS(Factorizer):
         with get_backend(self.backend, effective_threads(self.n_jobs)) as backend:
             best, _ = best_columns(rows, columns, 10, exclude=seen, backend=backend)
         return float(ndcg_at_k(csr_of(hidden), best, k=10, exclude=seen))
+
+    @property
+    def _knows_cells(self) -> bool:
+        """Whether the model keeps the cells that it was fitted on."""
+        return bool(len(self._history.value.array) or not self._row_counts.any())
+
+    def _score_sums(self, X: Entries, seen: Any = None) -> tuple[float, float]:
+        """Return the sum of the NDCG@10 of rows that have one, and their number."""
+        row_at, hidden = self._aligned(canonical(X))
+        asked, row = np.unique(hidden.row, return_inverse=True)
+        if not asked.size:
+            return 0.0, 0.0
+        row_at = row_at[asked]
+        hidden = Entries._trusted(row, hidden.col, hidden.value, (asked.size, self.n_features_in_))
+        W = np.where(row_at[:, None] < 0, 0, self.row_factors_[row_at])
+        known = self._history.rows(row_at, self.n_features_in_) if seen is None else seen[asked]
+        rows, columns = self._ranking_factors(W, None, None)
+        best, _ = best_columns(rows, columns, 10, exclude=known)
+        each = ndcg_at_k(csr_of(hidden), best, k=10, exclude=known, average=None)
+        return float(np.nansum(each)), float(np.isfinite(each).sum())
+
+    def _mean_score(self, sums: Any) -> float:
+        total, n = sums
+        if not n:
+            warnings.warn(
+                "The score is undefined: no row has a positive cell to find.",
+                UndefinedMetricWarning,
+                stacklevel=3,
+            )
+        return float(total / n) if n else float("nan")

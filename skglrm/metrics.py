@@ -32,7 +32,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.validation import check_array
 
-from .entries import Entries
+from .entries import Entries, within
 
 __all__ = [
     "auc_score",
@@ -432,7 +432,7 @@ def _canonical(name: str, X: Any) -> sp.csr_array:
         X = sp.coo_array((X[rows, columns], (rows, columns)), shape=X.shape)
     if X.ndim != 2:
         raise ValueError(f"{name} must have two dimensions; got shape {X.shape}.")
-    cells = sp.csr_array(X, dtype=np.float64, copy=True)
+    cells = sp.csr_array(within(X), dtype=np.float64, copy=True)
     cells.sum_duplicates()
     return cells
 

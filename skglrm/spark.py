@@ -3,6 +3,8 @@
 ======================== ==========================================================================
 ``use_session``          the session of the fits in a ``with`` block
 ``recommend``            the best columns of all rows, written as a data frame
+``transform``            factors of rows that are folded in, written as a data frame
+``score``                of an ``ImplicitALS`` that knows no cells
 ``ModelVersions``        versions of a model in a directory, one of them current
 ``update_exactly_once``  ``partial_fit`` of the batches of a stream
 ``use_bundled_java``     a Java from a wheel, where there is none
@@ -20,21 +22,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+from sklearn.utils.validation import check_is_fitted
 
-from ._factorizer import position_of
+from ._cluster import score_of_rows, write_factors, write_recommendations
 from ._persistence import load
-from ._ranking import best_columns
 from ._spark.errors import SparkBackendError
 from ._spark.java import use_bundled_java
-from ._spark.serving import rank_rows
 from ._spark.session import use_session
 from .entries import Entries, SparkEntries
+from .implicit_als import ImplicitALS
 
 __all__ = [
     "ModelVersions",
     "SparkBackendError",
     "recommend",
+    "score",
+    "transform",
     "update_exactly_once",
     "use_bundled_java",
     "use_session",
@@ -81,35 +84,91 @@ def recommend(
     TypeError
         If ``X`` is not on Spark.
     """
+    _check_entries(X, "model.recommend(X)")
+    return write_recommendations(model, X, int(n), exclude_seen, path, mode)
+
+
+def transform(model: Any, X: SparkEntries, *, path: str, mode: str = "errorifexists") -> Any:
+    """Fold rows in where their cells are, and write their factors as a data frame.
+
+    As ``model.transform(X)``, but neither entries nor factors come to the driver.
+
+    Parameters
+    ----------
+    model : GLRM, ImplicitALS or FPSGFactorizer
+        A fitted estimator.
+    X : SparkEntries
+        What :meth:`skglrm.Entries.from_spark` returns, with the columns of the fitted matrix: pass
+        it ``col_ids=model.col_ids_``.
+    path : str
+        Where to write Parquet files, on storage that all machines see.
+    mode : {"errorifexists", "overwrite"}, default="errorifexists"
+        What to do if there is something at ``path``.
+
+    Returns
+    -------
+    pyspark.sql.DataFrame
+        Columns ``row`` (id, or position) and ``factors``, read from ``path``.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` is not on Spark.
+    ValueError
+        If the columns are not those of the fitted matrix.
+    """
+    _check_entries(X, "model.transform(X)")
+    check_is_fitted(model)
+    return write_factors(model, X, path, mode)
+
+
+def score(model: ImplicitALS, X: SparkEntries, *, seen: SparkEntries) -> float:
+    """Return the mean NDCG@10 of cells that were not fitted on, of a model that knows no cells.
+
+    An ``ImplicitALS`` that was fitted on Spark does not know what to leave out of a ranking;
+    ``model.score(X)`` is for all other models, and is computed by the executors as well.
+
+    Parameters
+    ----------
+    model : ImplicitALS
+        A fitted estimator.
+    X : SparkEntries
+        Cells that were held out, numbered by the ids of ``seen``.
+    seen : SparkEntries
+        The cells that the model was fitted on.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; the mean over rows with positive cells to find.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` or ``seen`` are not on Spark, or the model is of another kind.
+    ValueError
+        If the rows of ``X`` are not those of ``seen``.
+    """
+    if not isinstance(model, ImplicitALS):
+        raise TypeError(f"{type(model).__name__} needs no seen cells: call model.score(X).")
+    for one in (X, seen):
+        _check_entries(one, "model.score(X)")
+    check_is_fitted(model)
+    same = X.matrix_shape[0] == seen.matrix_shape[0]
+    if not same or not np.array_equal(np.asarray(X.row_ids), np.asarray(seen.row_ids)):
+        raise ValueError(
+            "X and seen number their rows differently. Pass row_ids=seen.row_ids to "
+            "Entries.from_spark."
+        )
+    return model._mean_score(score_of_rows(model, X, seen=seen))
+
+
+def _check_entries(X: Any, otherwise: str) -> None:
     if not isinstance(X, SparkEntries):
         raise TypeError(
             f"X must be what Entries.from_spark returns; got {type(X).__name__}. For entries on "
-            "the driver use model.recommend(X)."
+            f"the driver use {otherwise}."
         )
-    (n_rows, n_columns), n_known = X.matrix_shape, len(model.row_factors_)
-    row_at = position_of(n_rows, X.row_ids, model.row_ids_, n_known)
-    column_at = position_of(n_columns, X.col_ids, model.col_ids_, model.n_features_in_)
-    unknown = row_at < 0
-    W = np.where(unknown[:, None], 0, model.row_factors_[row_at])
-    counts, sums = (
-        np.where(unknown, 0, known[row_at]) for known in (model._row_counts, model._row_sums)
-    )
-    rows, columns = model._ranking_factors(W, counts, sums)
-    fixed = rows, np.ascontiguousarray(columns), np.asarray(column_at), int(n), exclude_seen
-    return rank_rows(X, _rank, fixed, path=path, mode=mode, ids=X.row_ids, item_ids=model.col_ids_)
-
-
-def _rank(fixed: Any, at: Any, indptr: Any, seen: Any) -> Any:
-    """Best columns of some rows, in a worker."""
-    rows, columns, column_at, n, exclude_seen = fixed
-    exclude = None
-    if exclude_seen:
-        place = column_at[seen]
-        known = place >= 0
-        row = np.repeat(np.arange(len(at)), np.diff(indptr))[known]
-        cells = (np.ones(len(row)), (row, place[known]))
-        exclude = sp.csr_array(cells, shape=(len(at), len(columns)))
-    return best_columns(rows[at], columns, n, exclude=exclude)
 
 
 # ------------------------------------------------------------------ streams

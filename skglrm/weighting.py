@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._observations import read_input
 from ._parameters import check_real
-from .entries import Entries
+from .entries import Entries, within
 
 __all__ = ["BM25Weighting", "LogWeighting", "TfidfWeighting"]
 
@@ -123,7 +123,7 @@ class _Weighting(OneToOneFeatureMixin, TransformerMixin, BaseEstimator, ABC):
         if isinstance(X, Entries):
             return read_input(self, X, unstored="missing", reset=reset)
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset)
-        if sp.issparse(X) and not X.has_canonical_format:
+        if sp.issparse(X) and not within(X).has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
         return X

@@ -36,6 +36,24 @@ if os.environ.get("NUMBA_CACHE_DIR") in (None, os.environ.get("SKGLRM_TEST_CACHE
     os.environ["NUMBA_CACHE_DIR"] = os.environ["SKGLRM_TEST_CACHE"] = str(_cache_directory())
 
 
+def pytest_configure(config):
+    # Groups run in the order below, not those with the most tests first: Spark's take the longest.
+    config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config, items):
+    """Make a group of every file: `--dist loadgroup` keeps it in one process.
+
+    So tests of a file share what they have compiled; those of tests/spark share one session.
+    """
+    items.sort(key=lambda item: "spark" not in item.path.parts)
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.get_closest_marker("xdist_group") is None:
+                item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Directory with the public data sets that lie beside the repository."""

@@ -32,11 +32,13 @@ LOWER = {
 }
 # What the user calls, and what that is made of.
 UPPER = {
-    "__init__", "_atomic", "_block_format", "_block_reader", "_block_writer", "_certificate",
-    "_column_losses", "_columns", "_components", "_container", "_factorizer", "_fpsg_fold_in",
+    "__init__", "_atomic", "_block_format", "_block_reader", "_block_writer", "_certificate", "_cluster",
+    "_column_losses", "_columns", "_components", "_container", "_factorizer", "_fpsg_cluster",
+    "_fpsg_fold_in",
     "_fpsg_model",
-    "_fpsg_outputs", "_fpsg_start", "_fpsg_task", "_fpsg_updates", "_growth", "_held_out", "_ids",
-    "_implicit_cluster", "_implicit_updates", "_interactions", "_observations", "_old_callbacks",
+    "_fpsg_outputs", "_fpsg_start", "_fpsg_task", "_fpsg_updates", "_glrm_cluster", "_growth", "_held_out", "_ids",
+    "_implicit_cluster", "_implicit_updates", "_interactions", "_later", "_observations",
+    "_old_callbacks",
     "_out_of_core", "_parameters", "_path", "_persistence", "_progress", "_ranking", "_sampling",
     "_state", "_table_model", "_tables", "_updates", "_weights", "block_file",
     "callbacks", "conversions", "datasets", "displays", "entries", "entry_regressor", "fpsg",
@@ -44,7 +46,7 @@ UPPER = {
     "weighting",
 }  # fmt: skip
 NUMBA = {"_jit", "_kernel_cache", "_record", "_simd"}
-PYSPARK = {"_implicit_cluster", "backends.spark"}
+PYSPARK = {"_cluster", "_fpsg_cluster", "_glrm_cluster", "_implicit_cluster", "backends.spark"}
 NEVER_AT_IMPORT = {"matplotlib", "pandas", "polars", "pyarrow", "pyspark", "rich"}
 
 

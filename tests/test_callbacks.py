@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ MODELS = [
     ImplicitALS(3, max_iter=5, random_state=0),
     FPSGFactorizer(3, max_iter=5, random_state=0),
     FPSGFactorizer(3, max_iter=5, random_state=0, early_stopping=True, n_iter_no_change=5),
+    FPSGFactorizer(3, max_iter=5, random_state=0, loss="one_class"),
 ]
 each_model = pytest.mark.parametrize("model", MODELS, ids=repr)
 needs_scikit_learn_1_9 = pytest.mark.skipif(
@@ -96,7 +98,7 @@ def test_a_fit_that_a_callback_ends_is_the_fit_of_so_many_iterations(model, X):
     np.testing.assert_allclose(ended.row_factors_, short.row_factors_, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("model", MODELS[:4], ids=repr)
+@each_model
 def test_callbacks_get_the_model_as_if_the_fit_had_ended(model, X):
     spy = Spy()
     fitted = clone(model).set_callbacks(spy).fit(X)
@@ -109,6 +111,23 @@ def test_callbacks_get_the_model_as_if_the_fit_had_ended(model, X):
     np.testing.assert_allclose(*predicted, rtol=20 * rtol)
     assert fitted.n_iter_ == 5
     assert not np.allclose(third.components_, fitted.components_)
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_wide_and_tall_matrices_are_shown_the_right_way_round(fit_intercept, X):
+    spy, shape = Spy(), dict(random_state=0, fit_intercept=fit_intercept)
+    FPSGFactorizer(2, max_iter=3, **shape).set_callbacks(spy).fit(X.T)
+    short = FPSGFactorizer(2, max_iter=2, **shape).fit(X.T)
+    for name in ("row_factors_", "components_", "_row_accumulators", "loss_curve_"):
+        np.testing.assert_array_equal(getattr(spy.models[1], name), getattr(short, name))
+
+
+def test_a_fit_that_goes_on_shows_the_whole_of_it(X):
+    spy = Spy()
+    model = FPSGFactorizer(2, max_iter=2, random_state=0, warm_start=True).fit(X)
+    model.set_callbacks(spy).fit(X)
+    assert [one.n_iter_ for one in spy.models] == [3, 4, 4]
+    assert [len(one.loss_curve_) for one in spy.models] == [3, 4, 4]
 
 
 def test_a_fit_that_fails_tears_callbacks_down_and_leaves_the_model(X):
@@ -195,14 +214,16 @@ def test_early_stopping_scores_data_that_the_fit_does_not_see(X):
     np.testing.assert_allclose(stopping.runs[0]["scores"][-1], model.score(X[30:]), rtol=0.1)
 
 
-def test_early_stopping_of_an_estimator_that_has_its_own_says_so(X):
-    model = FPSGFactorizer(2, max_iter=3).set_callbacks(EarlyStopping(X))
-    try:
-        model.fit(X)
-    except TypeError as error:
-        assert "early_stopping=True" in str(error)
-    else:  # it shows its model by now
-        assert model._skl_callbacks[0].runs[0]["scores"]
+def test_early_stopping_works_with_an_estimator_that_has_its_own(X):
+    stopping = EarlyStopping(X, scoring=falling_after(4), patience=2)
+    model = FPSGFactorizer(2, max_iter=30, random_state=0).set_callbacks(stopping).fit(X)
+    assert model.n_iter_ == 6
+
+
+def test_a_model_that_cannot_be_scored_before_its_end_says_so(X):
+    iteration = SimpleNamespace(task_name="iteration", task_id=0)
+    with pytest.raises(TypeError, match="data that stay in Spark"):
+        EarlyStopping(X).on_fit_task_end(ImplicitALS(), iteration, fitted_estimator=None)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,12 @@ def test_a_search_over_two_parameters_shows_the_best_of_the_other(X):
         RegularizationPathDisplay.from_cv_results(search.cv_results_, parameter="alpha")
 
 
+def test_a_few_strengths_are_the_labels_of_the_axis():
+    display = RegularizationPathDisplay([0.02, 0.05, 0.1], [1.0, 0.5, 0.8]).plot()
+    assert [text.get_text() for text in display.ax_.get_xticklabels()] == ["0.02", "0.05", "0.1"]
+    assert not len(display.ax_.xaxis.get_minorticklocs())
+
+
 def test_an_estimator_without_a_path_says_what_to_do(songs, plays):
     with pytest.raises(TypeError, match="from_cv_results"):
         RegularizationPathDisplay.from_estimator(songs, plays)

@@ -4,6 +4,7 @@ import ast
 import importlib
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 
 import skglrm
@@ -83,3 +84,17 @@ def test_the_gallery_runs_examples_that_are_there():
 
 def test_the_docs_need_no_network():
     assert "intersphinx" not in CONF
+
+
+def test_the_page_on_compatibility_says_which_configurations_are_checked():
+    page = (DOCS / "compatibility.md").read_text(encoding="utf-8")
+    suites = [
+        runpy.run_path(str(Path(__file__).with_name(f"{name}.py")))
+        for name in ("test_glrm_sklearn", "test_implicit_sklearn", "test_sklearn")
+    ]
+    checked = [" ".join(repr(one).split()) for suite in suites for one in suite["CONFIGS"]]
+    assert re.findall(r"^- `(.*)`$", page, re.MULTILINE) == checked
+    racy = suites[-1]
+    assert f"one estimator, `{racy['RACY']!r}`" in page
+    assert set(re.findall(r"`(check_\w+)` sees it", page)) == racy["MAY_DIFFER"]
+    assert {len(suite["FURTHER_CHECKS"]) for suite in suites} == {10} and "with ten checks" in page

@@ -582,6 +582,34 @@ def test_large_ids_keep_apart():
         np.testing.assert_array_equal(codes_of(np.array(ids, dtype=dtype), known), [3, 2, 1, 0])
 
 
+def test_a_few_ids_are_found_without_a_look_at_all_the_others():
+    class Silent(str):
+        """An id that is hashed by nobody."""
+
+        __hash__ = None
+
+    known = np.array([Silent(f"{i:04d}") for i in range(1000)], object)
+    assert codes_of(np.array(["0700", "0003"], object), known).tolist() == [700, 3]
+
+
+@pytest.mark.parametrize(
+    ("few", "known", "codes"),
+    [
+        (["a", "c"], ["c", "b", "a"], [2, 0]),  # in no order
+        (["a", "x"], ["a", "b"], [0, -1]),
+        ([1, "a"], ["a", 1, None], [1, 0]),
+        ([1.0, 2.5], [1, 2], [0, -1]),
+        (np.array([5, 2**53 + 1]), np.array([5.0, 2.0**53]), [0, -1]),
+        (np.array([3, 9, 1]), np.array([9, 1, 3]), [2, 0, 1]),
+    ],
+)
+def test_a_few_ids_are_found_in_any_order_and_of_any_type(few, known, codes):
+    few, known = (
+        ids if isinstance(ids, np.ndarray) else np.array(ids, object) for ids in (few, known)
+    )
+    assert codes_of(few, known).tolist() == codes
+
+
 def test_blocks_of_ids_do_not_show(monkeypatch):
     monkeypatch.setattr("skglrm._ids.BLOCK", 2)
     for library in LIBRARIES:

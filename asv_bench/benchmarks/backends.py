@@ -19,6 +19,7 @@ from .common import Ratings, planted_ratings
 
 ESTIMATORS: dict[str, Any] = {
     "FPSGFactorizer": FPSGFactorizer(regularization=0.05, schedule="rotation"),
+    "FPSGFactorizer, averaging": FPSGFactorizer(regularization=0.05, schedule="averaging"),
     "GLRM": GLRM(regularization=1.0, tol=0.0),
     "ImplicitALS": ImplicitALS(),
 }
@@ -27,11 +28,11 @@ BACKENDS = ["numba-threads", "spark"]
 
 def session() -> Any:
     """The session of this process, made at the first call; asv skips where there can be none."""
-    from skglrm._spark.java import check_java
+    from skglrm._spark.java import provide_java
     from skglrm.spark import SparkBackendError
 
     try:
-        check_java()
+        provide_java()
         from pyspark.sql import SparkSession
     except (ImportError, SparkBackendError) as error:
         raise NotImplementedError(str(error)) from error
@@ -96,3 +97,36 @@ class Fit:
         return float(self.estimator.loss_curve_[-1])
 
     track_objective.unit = "loss"  # type: ignore[attr-defined]
+
+
+class FitOfDataFrame:
+    """The same on Spark, of cells in a data frame: pieces are built where the cells are."""
+
+    params = (["FPSGFactorizer", "GLRM", "ImplicitALS"],)
+    param_names = ["estimator"]
+    timeout = 600
+    number = 1
+    repeat = (3, 5, 30.0)
+    rounds = 1
+    warmup_time = 0
+    version = "1"
+
+    def setup_cache(self) -> Ratings:
+        ratings, _ = planted_ratings(n_entries=400_000)
+        return ratings
+
+    def setup(self, ratings: Ratings, name: str) -> None:
+        spark = session()
+        entries = entries_of(ratings, name)
+        frame = spark.createDataFrame(entries.to_frame(backend="pyarrow")).persist()
+        self.entries = Entries.from_spark(frame, row="row", col="col", value="value")
+        self.estimator = ESTIMATORS[name].set_params(
+            n_components=32, max_iter=1, n_jobs=2, random_state=0, backend="spark"
+        )
+        self.time_fit()
+        self.estimator.set_params(max_iter=5)
+
+    def time_fit(self, *_: object) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.estimator.fit(self.entries)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,3 +72,58 @@ def planted_ratings(
     ratings = Ratings(row, col, value.astype(np.float32), (n_rows, n_cols))
     test = rng.random(n_entries) < 0.1
     return ratings[~test], ratings[test]
+
+
+class Timed:
+    """How fits are timed: one call at a time, some repeats, compiled before by `setup`."""
+
+    timeout = 300
+    number = 1
+    repeat: tuple[int, int, float] = (3, 10, 20.0)
+    rounds = 1
+    warmup_time = 0
+    version = "1"
+
+
+class _Served(Timed):
+    """Calls on a fitted model; asv passes over names with an underscore, but not over heirs."""
+
+    params = [1, 2]
+    param_names = ["n_jobs"]
+    repeat = (5, 30, 10.0)  # partial_fit changes the model: each sample needs a fresh one
+    warm: set[object]  # what this process has compiled, or loaded from the cache, already
+
+    def setup(self, cache: tuple[Any, Ratings, Ratings], n_jobs: int) -> None:
+        fitted, train, new = cache
+        self.rows = train.first_rows(2_000)
+        self.new_entries = new[:50_000].entries()
+        self.prepare(fitted, n_jobs)
+
+    def prepare(self, fitted: Any, n_jobs: int) -> None:
+        if ("serve", n_jobs) not in self.warm:
+            self.call_all(copy.deepcopy(fitted).set_params(n_jobs=n_jobs))
+            self.warm.add(("serve", n_jobs))
+        self.estimator = copy.deepcopy(fitted).set_params(n_jobs=n_jobs)
+
+    def call_all(self, estimator: Any) -> None:
+        few = self.rows[:100]
+        estimator.transform(few)
+        estimator.recommend(few, n=10)
+        estimator.partial_fit(self.new_entries[:1_000])
+        estimator.partial_fit(few)
+
+    def time_transform(self, *_: object) -> None:
+        self.estimator.transform(self.rows)
+
+    def time_recommend(self, *_: object) -> None:
+        self.estimator.recommend(self.rows, n=10)
+
+    def time_partial_fit_rows(self, *_: object) -> None:
+        self.estimator.partial_fit(self.rows)
+
+
+class _ServedRatings(_Served):
+    """Those of a model that is updated by new cells."""
+
+    def time_partial_fit_entries(self, *_: object) -> None:
+        self.estimator.partial_fit(self.new_entries)

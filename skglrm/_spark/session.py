@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from .errors import SparkBackendError
-from .java import check_java
+from .java import provide_java
 
 __all__ = ["check_installed", "find_session", "storage_level", "use_session"]
 
@@ -61,7 +61,7 @@ def find_session(given: Any = None) -> Any:
     session = given or _chosen.get()
     if session is None and SparkContext._active_spark_context is None:
         _check_process()
-        check_java()
+        provide_java()
         logging.getLogger("skglrm").info("There is no active Spark session: a new one is made.")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # not the first of the PATH
         session = SparkSession.builder.getOrCreate()

@@ -8,6 +8,7 @@ runs on the threads of the driver.
 
 from __future__ import annotations
 
+import time
 import uuid
 import warnings
 import weakref
@@ -83,7 +84,10 @@ class SparkRun(Backend):
 
     def __init__(self, options: SparkBackend, local: Backend):
         self.options = options
-        self.info: dict[str, Any] = {"n_jobs": 0, "bytes_sent": 0, "mapped": 0, "copied": 0}
+        self.info: dict[str, Any] = {
+            "n_jobs": 0, "bytes_sent": 0, "seconds_sending": 0.0, "seconds_running": 0.0,
+            "mapped": 0, "copied": 0,
+        }  # fmt: skip
         self._local = local
         self._context: Any = None
         self._tag = f"skglrm-{uuid.uuid4().hex}"
@@ -136,6 +140,7 @@ class SparkRun(Backend):
             readers.setdefault(numbers[shared.place(block)], []).append(n)
         published = None
         try:
+            begun = time.perf_counter()
             with failures():
                 payload = packed((task, blocks, readers, model))
                 target = getattr(shared, "target", None)
@@ -144,10 +149,13 @@ class SparkRun(Backend):
                 check_limits(context, len(payload), n_returned, most)
                 published = Published(context, payload)
                 del payload
+                sent = time.perf_counter()
                 found = pieces.run(run_pieces, published, set(readers))
         finally:
             if published is not None and context._jsc is not None:
                 published.destroy()
+        self.info["seconds_sending"] += sent - begun
+        self.info["seconds_running"] += time.perf_counter() - sent
         self._note(published, found)
         answers = sorted(found)
         for piece, ns in readers.items():

@@ -7,10 +7,12 @@ fits is safe, and Linux, macOS and Windows behave alike.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from numbers import Integral
 from typing import Any
 
 import joblib
+import numpy as np
 from joblib.parallel import get_active_backend
 
 from .base import Backend
@@ -40,7 +42,9 @@ class ThreadsBackend(Backend):
 
     def __init__(self, n_threads: int = 1):
         self.n_threads = n_threads
-        self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
+        # NumPy's warnings are off, as they are in the thread that looks at the results.
+        quiet = partial(np.seterr, all="ignore")
+        self._pool = ThreadPoolExecutor(n_threads, initializer=quiet) if n_threads > 1 else None
 
     def map(self, task, blocks, shared):  # noqa: D102
         blocks = list(blocks)
@@ -66,8 +70,10 @@ class ThreadsBackend(Backend):
         if self._pool is None:
             work()
             return results
-        workers = [self._pool.submit(work) for _ in range(self.n_threads)]
+        workers = []
         try:
+            for _ in range(self.n_threads):
+                workers.append(self._pool.submit(work))
             for worker in workers:
                 worker.result()
         finally:
@@ -79,4 +85,5 @@ class ThreadsBackend(Backend):
 
     def close(self):  # noqa: D102
         if self._pool is not None:
-            self._pool.shutdown()
+            # What an interrupt has left in the queue may be most of an iteration.
+            self._pool.shutdown(cancel_futures=True)

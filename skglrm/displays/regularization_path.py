@@ -12,6 +12,10 @@ from ._axes import MUTED, SOLID, no_top_and_right, on_axes
 __all__ = ["RegularizationPathDisplay"]
 
 
+MANY = 8
+"""With more strengths than this, the axis has labels at powers of ten only."""
+
+
 class RegularizationPathDisplay:
     """Loss on held-out cells by strength of regularization, and what goes with it.
 
@@ -232,6 +236,9 @@ class RegularizationPathDisplay:
         )  # fmt: skip
         if np.all(x > 0):
             ax.set_xscale("log")
+            if len(x) <= MANY:  # between decades matplotlib's own labels cover one another
+                ax.set_xticks(x, [f"{strength:.3g}" for strength in x])
+                ax.minorticks_off()
         ax.set(xlabel=self.parameter, ylabel=self.quantity)
         if self.ranks is not None:
             self._write_ranks(ax, x, self.ranks[order])

@@ -20,6 +20,9 @@ OVERFLOW = 709.0
 TINY = 1e-8
 """Below it KL is continued."""
 
+TINIEST = 1e-300
+"""In place of a share of the prediction that underflows: its logarithm is still a number."""
+
 SMALL_SHARE = 1e-3
 """Below this share of the observation Fractional is continued linearly."""
 
@@ -88,7 +91,8 @@ class KL(Loss):
     def value(self, u, a):  # noqa: D102
         v = max(u, TINY)
         below = min(u, 0.0)
-        least = a * math.log(a / v) - a + v if a > 0 else v
+        # The share may underflow; its logarithm must not be that of 0.
+        least = a * math.log(max(a / v, TINIEST)) - a + v if a > 0 else v
         return least + (1.0 - a / v) * (u - v) + below * below / (2.0 * TINY)
 
     def gradient(self, u, a):  # noqa: D102

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,49 @@ Integers = npt.NDArray[np.int64]
 Split = tuple[Integers, Integers]
 
 
+class _Splitter:
+    """What every splitter has."""
+
+    n_splits: int
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return the number of splits."""
+        return self.n_splits
+
+
+class _Folds(_Splitter, ABC):
+    """Folds of units drawn at random: of cells, or of rows."""
+
+    random_state: int
+
+    @abstractmethod
+    def _units(self, X: Any) -> tuple[Integers, int, str]:
+        """Return the unit of each cell, how many units there are, and what they are called."""
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
+        """Yield the positions of cells to fit on, and of cells to score.
+
+        Parameters
+        ----------
+        X : Entries, or array-like or data frame of shape (n_entries, 2)
+            The cells; the ids that :class:`~skglrm.EntryRegressor` takes, or Entries.
+        y, groups : ignored
+            Present by convention.
+
+        Yields
+        ------
+        train, test : ndarray of int64
+        """
+        of_cell, n, name = self._units(X)
+        _check_splits(self.n_splits, n, name)
+        fold = np.random.default_rng(self.random_state).permutation(n) % self.n_splits
+        for held_out in range(self.n_splits):
+            is_test = fold[of_cell] == held_out
+            yield np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
 @dataclass(frozen=True)
-class RandomCells:
+class RandomCells(_Folds):
     """Folds of cells drawn at random.
 
     How well are unknown cells of known rows and columns predicted?
@@ -47,32 +89,13 @@ class RandomCells:
     n_splits: int = 5
     random_state: int = 0
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return the number of splits."""
-        return self.n_splits
-
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
-        """Yield the positions of cells to fit on, and of cells to score.
-
-        Parameters
-        ----------
-        X : Entries, or array-like or data frame of shape (n_entries, 2)
-            The cells; the ids that :class:`~skglrm.EntryRegressor` takes, or Entries.
-        y, groups : ignored
-            Present by convention.
-
-        Yields
-        ------
-        train, test : ndarray of int64
-        """
+    def _units(self, X: Any) -> tuple[Integers, int, str]:
         n = _count(X)
-        _check_splits(self.n_splits, n, "cells")
-        of_cell = np.random.default_rng(self.random_state).permutation(n) % self.n_splits
-        yield from _folds(of_cell, self.n_splits)
+        return np.arange(n), n, "cells"
 
 
 @dataclass(frozen=True)
-class WholeRows:
+class WholeRows(_Folds):
     """Folds of whole rows.
 
     How well are rows predicted that nothing is known of?
@@ -92,32 +115,13 @@ class WholeRows:
     n_splits: int = 5
     random_state: int = 0
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return the number of splits."""
-        return self.n_splits
-
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
-        """Yield the positions of cells to fit on, and of cells to score.
-
-        Parameters
-        ----------
-        X : Entries, or array-like or data frame of shape (n_entries, 2)
-            The cells.
-        y, groups : ignored
-            Present by convention.
-
-        Yields
-        ------
-        train, test : ndarray of int64
-        """
+    def _units(self, X: Any) -> tuple[Integers, int, str]:
         rows, of_cell = np.unique(_rows_of(X), return_inverse=True)
-        _check_splits(self.n_splits, len(rows), "rows")
-        drawn = np.random.default_rng(self.random_state).permutation(len(rows)) % self.n_splits
-        yield from _folds(drawn[of_cell], self.n_splits)
+        return of_cell, len(rows), "rows"
 
 
 @dataclass(frozen=True)
-class TimeOrdered:
+class TimeOrdered(_Splitter):
     """Fit on the past, and score what comes next.
 
     How well is the future predicted?  The times are given as ``groups``, one for each cell:
@@ -132,10 +136,6 @@ class TimeOrdered:
     """
 
     n_splits: int = 5
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return the number of splits."""
-        return self.n_splits
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Yield the positions of cells to fit on, and of cells to score.
@@ -169,7 +169,7 @@ class TimeOrdered:
 
 
 @dataclass(frozen=True)
-class LeaveKOut:
+class LeaveKOut(_Splitter):
     """Hold out k cells of every row that has more.
 
     How well is the next cell of a row predicted?  With times as ``groups`` they are the last k of
@@ -188,10 +188,6 @@ class LeaveKOut:
     k: int = 1
     n_splits: int = 1
     random_state: int = 0
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return the number of splits."""
-        return self.n_splits
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Yield the positions of cells to fit on, and of cells to score.
@@ -233,11 +229,6 @@ class LeaveKOut:
             from_end[order] = np.repeat(ends, counts) - np.arange(len(rows))
             is_test = (from_end <= self.k) & (counts[row] > self.k)
             yield np.flatnonzero(~is_test), np.flatnonzero(is_test)
-
-
-def _folds(of_cell: Integers, n_splits: int) -> Iterator[Split]:
-    for fold in range(n_splits):
-        yield np.flatnonzero(of_cell != fold), np.flatnonzero(of_cell == fold)
 
 
 def _check_splits(n_splits: Any, n: int, what: str) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import threadpoolctl
 from threadpoolctl import ThreadpoolController
 
 __all__ = ["Patience", "Solution", "one_blas_thread"]
@@ -22,24 +24,41 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-_held: contextvars.ContextVar[bool] = contextvars.ContextVar("_held", default=False)
+def _take_control() -> None:
+    """Let this thread set the number: newer threadpoolctl obeys the first alone that did."""
+    clear = getattr(threadpoolctl.OpenBLASController, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
+
+
+_lock = threading.Lock()
+_within: set[object] = set()
+_limit: Any = None
 
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Context in which BLAS and LAPACK use the calling thread: same bits whatever is configured.
 
-    Inside of another one it costs nothing; else half a millisecond.
+    The number belongs to the process: of fits that run side by side the first sets it, and the last
+    gives it back.  Inside of another one it costs nothing; else half a millisecond.
     """
-    if _held.get():
-        yield
-        return
-    token = _held.set(True)
+    global _limit
+    me = object()
     try:
-        with _controller().limit(limits=1, user_api="blas"):
-            yield
+        with _lock:
+            if _limit is None:
+                _take_control()
+                _limit = _controller().limit(limits=1, user_api="blas")
+            _within.add(me)
+        yield
     finally:
-        _held.reset(token)
+        with _lock:
+            _within.discard(me)
+            if not _within and _limit is not None:
+                _take_control()
+                _limit.restore_original_limits()
+                _limit = None
 
 
 @dataclass(frozen=True)

@@ -28,17 +28,19 @@ from ..kernels.sgd import (
     sum_losses,
 )
 from ..losses import Loss
+from .averaging import Share, average, share_of
 from .base import Floats, Patience, Solution
 from .grid import Bands, DuplicateCellError, Grid, build_grid
 from .on_grid import OnGrid
 from .pairs import Positives, bands_of, key_of
-from .schedule import HogWild, LeastUpdated, Rotation
+from .schedule import Groups, HogWild, LeastUpdated, Rotation, Schedule
 
 __all__ = ["SCHEDULES", "BlockSGD", "Cells", "Start"]
 
-SCHEDULES: dict[str, type[LeastUpdated] | type[Rotation] | type[HogWild]] = {
+SCHEDULES: dict[str, type[Schedule]] = {
     "fpsg": LeastUpdated,
     "rotation": Rotation,
+    "averaging": Groups,
     "hogwild": HogWild,
 }
 
@@ -74,18 +76,30 @@ class Cells:
         counts = self.column_counts, self.row_counts
         return Cells(self.column, self.row, self.value, *counts, self.weight)
 
-    def grid(self, n_bands: int, seed: int, unit: float, pairwise: bool, backend: Backend) -> Grid:
-        """Sort the entries, values divided by ``unit``, into the blocks of a grid."""
+    def grid(
+        self, n_bands: int, seed: int, unit: float, pairwise: bool, backend: Backend,
+        in_groups: bool = False,
+    ) -> Grid:  # fmt: skip
+        """Sort the entries, values divided by ``unit``, into the blocks of a grid.
+
+        Blocks ``in_groups`` have all columns.
+        """
+        row_bands, column_bands = self.bands(n_bands, seed, pairwise, in_groups)
+        cells = self.row, self.column, self.value
+        return build_grid(*cells, row_bands, column_bands, unit, backend, self.weight)
+
+    def bands(
+        self, n_bands: int, seed: int, pairwise: bool, in_groups: bool
+    ) -> tuple[Bands, Bands]:
+        """Deal rows and columns to bands."""
         streams = [np.random.default_rng((seed, n)) for n in range(2)]
         row_bands = Bands.cut(self.row_counts, n_bands, streams[0])
         if pairwise:
             # Bands of equal numbers of ids: else not every column would be drawn equally often.
             ones = np.ones_like(self.column_counts)
-            column_bands = Bands.cut(ones, 2 * n_bands, streams[1])
-        else:
-            column_bands = Bands.cut(self.column_counts, n_bands, streams[1])
-        cells = self.row, self.column, self.value
-        return build_grid(*cells, row_bands, column_bands, unit, backend, self.weight)
+            return row_bands, Bands.cut(ones, 2 * n_bands, streams[1])
+        n_columns = 1 if in_groups else n_bands
+        return row_bands, Bands.cut(self.column_counts, n_columns, streams[1])
 
     def totals(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return how much the entries of every row, and of every column, weigh."""
@@ -148,8 +162,8 @@ class BlockSGD:
     It works on values divided by ``value_unit``, and factors by its root; ``l2`` and ``l1`` are
     those of this scaled problem, and its objective times ``objective_unit`` is reported.
     ``slow_first`` updates only the slow dimensions in the first epoch; ``first_epoch`` counts those
-    run before; ``seed`` seeds the grid and the schedule; ``report(epoch, objective, validation)``
-    is called after every epoch.
+    run before; ``seed`` seeds the grid and the schedule; ``report(epoch, objective, validation,
+    so_far)`` is called after every epoch; ``so_far()`` makes the solution as if that were the last.
 
     With ``pairwise`` an entry (i, j) costs log(1 + exp(−p·(q_j − q_w))), where w is a column
     without an entry in row i, drawn anew at every visit; ``loss`` and values are not read.  With
@@ -172,7 +186,7 @@ class BlockSGD:
     seed: int
     value_unit: float
     objective_unit: float
-    report: Callable[[int, float, float | None], bool]
+    report: Callable[[int, float, float | None, Callable[[], SGDSolution]], bool]
     pairwise: bool = False
     intercepts: bool = False
 
@@ -203,18 +217,27 @@ class BlockSGD:
             mirror = held_out and held_out.transposed()
             begin = start.transposed()
             begin = begin.turned() if self.intercepts else begin
+            mirrored = replace(self, report=self._report_mirrored)
             try:
-                mirrored = self._solve(cells.transposed(), begin, backend, mirror)
+                found = mirrored._solve(cells.transposed(), begin, backend, mirror)
             except DuplicateCellError as error:
                 raise DuplicateCellError(error.column, error.row) from None
-            if self.intercepts:
-                mirrored = replace(
-                    mirrored,
-                    row_factors=_turned(mirrored.row_factors),
-                    column_factors=_turned(mirrored.column_factors),
-                )
-            return mirrored.transposed()
+            return self._mirrored(found)
         return self._solve(cells, start, backend, held_out, known)
+
+    def _mirrored(self, solution: SGDSolution) -> SGDSolution:
+        if self.intercepts:
+            solution = replace(
+                solution,
+                row_factors=_turned(solution.row_factors),
+                column_factors=_turned(solution.column_factors),
+            )
+        return solution.transposed()
+
+    def _report_mirrored(
+        self, epoch: int, objective: float, loss: float | None, so_far: Callable[[], SGDSolution]
+    ) -> bool:
+        return self.report(epoch, objective, loss, lambda: self._mirrored(so_far()))
 
     def _solve(
         self,
@@ -232,6 +255,23 @@ class BlockSGD:
         validation_curve: list[float] = []
         best = best_iter = None
         converged = interrupted = within_epoch = False
+
+        def solution() -> SGDSolution:
+            left, right = best or (rows, columns)
+            root = self.value_unit**0.5
+            return SGDSolution(
+                left.factors_by_id(n_components, root, backend, self.intercepts),
+                right.factors_by_id(n_components, root, backend, self.intercepts),
+                left.accumulators_by_id(),
+                right.accumulators_by_id(),
+                loss_curve=loss_curve.copy(),
+                validation_curve=validation_curve.copy(),
+                n_iter=len(loss_curve),
+                best_iter=best_iter or len(loss_curve),
+                converged=converged,
+                interrupted=interrupted,
+            )
+
         try:
             for epoch in range(self.max_iter):
                 within_epoch = True
@@ -245,7 +285,7 @@ class BlockSGD:
                     validation_curve.append(held_out_loss)
                     if held_out_loss < patience.best:
                         best, best_iter = (rows.copy(), columns.copy()), epoch + 1
-                stop = self.report(epoch + 1, loss_curve[-1], held_out_loss)
+                stop = self.report(epoch + 1, loss_curve[-1], held_out_loss, solution)
                 is_over = patience.is_over(watched) and (validation is not None or self.tol > 0)
                 if stop or is_over:
                     converged = True
@@ -257,21 +297,7 @@ class BlockSGD:
             if within_epoch:
                 for side in (rows, columns):
                     side.restore()
-        if best is not None:
-            rows, columns = best
-        root = self.value_unit**0.5
-        return SGDSolution(
-            rows.factors_by_id(n_components, root, backend, self.intercepts),
-            columns.factors_by_id(n_components, root, backend, self.intercepts),
-            rows.accumulators_by_id(),
-            columns.accumulators_by_id(),
-            loss_curve=loss_curve,
-            validation_curve=validation_curve,
-            n_iter=len(loss_curve),
-            best_iter=best_iter or len(loss_curve),
-            converged=converged,
-            interrupted=interrupted,
-        )
+        return solution()
 
     def _prepared(
         self,
@@ -282,7 +308,10 @@ class BlockSGD:
         known: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None,
     ) -> tuple[_Work, Any, npt.NDArray[Any] | None]:
         """Return entries by block, factors by place, the schedule, and what is held out."""
-        grid = cells.grid(self.n_bands, self.seed, self.value_unit, self.pairwise, backend)
+        in_groups = self.schedule == "averaging"
+        grid = cells.grid(
+            self.n_bands, self.seed, self.value_unit, self.pairwise, backend, in_groups
+        )
         row_bands, column_bands = grid.row_bands, grid.column_bands
         positives, validation = None, None  # type: Positives | None, npt.NDArray[Any] | None
         if self.pairwise:
@@ -318,7 +347,9 @@ class BlockSGD:
         n_components = start.row_factors.shape[1]
         width = Width(_width(n_components, self.intercepts))
         step = self._step(n_components)
-        work = _Work(self.loss, step, width, grid, rows, columns, 0, self.seed, positives)
+        work = _Work(
+            self.loss, step, width, grid, rows, columns, 0, self.seed, positives, in_groups
+        )
         return work, schedule, validation
 
     def _epoch(self, epoch: int, work: _Work, schedule: Any, backend: Backend) -> float:
@@ -330,7 +361,7 @@ class BlockSGD:
             work.step = replace(step, fast_rate=0.0, fast_share=0.0)
         work.epoch = self.first_epoch + epoch
         schedule.begin(work.epoch)
-        results = backend.sweep(_rank_block if self.pairwise else _visit_block, schedule, work)
+        results = self._visited(work, schedule, backend)
         work.step = step
         sizes = grid.sizes.ravel()
         visited = sum(int(sizes[job % sizes.size]) for job, _ in results)
@@ -349,6 +380,16 @@ class BlockSGD:
                 "smaller."
             )
         return objective
+
+    def _visited(self, work: _Work, schedule: Any, backend: Backend) -> list[tuple[int, float]]:
+        """Visit the blocks of an epoch; return the loss of each visit."""
+        if not work.in_groups:
+            return backend.sweep(_rank_block if self.pairwise else _visit_block, schedule, work)
+        results = sorted(backend.sweep(_visit_group, schedule, work), key=lambda found: found[0])
+        average(
+            work.columns, [share for _, (_, share) in results], 0.0 if self.nonnegative else -1.0
+        )
+        return [(group, loss) for group, (loss, _) in results]
 
     def _step(self, n_components: int) -> GradientStep:
         n_slow = _n_slow(n_components, self.intercepts)
@@ -469,6 +510,7 @@ class _Work(OnGrid):
     epoch: int = 0
     seed: int = 0
     positives: Positives | None = None
+    in_groups: bool = False
 
     def clock(self, block: int) -> int:
         """When the first accumulator of a visit to a block is due."""
@@ -485,6 +527,13 @@ def _visit_block(block: int, work: _Work) -> float:
         entries, _weighted(entries), scores, start, stop, work.clock(block),
         rows.factors, columns.factors, rows.state, columns.state,
     )  # fmt: skip
+
+
+def _visit_group(group: int, work: _Work) -> tuple[float, Share]:
+    entries, start, stop = work.grid.block(group)
+    columns = work.columns.copy()
+    loss = _visit_block(group, replace(work, columns=columns))
+    return loss, share_of(entries[start:stop], columns)
 
 
 def _rank_block(job: int, work: _Work) -> float:

@@ -71,6 +71,11 @@ class Grid:
     in_blocks: ClassVar[bool] = True
 
     @property
+    def owner(self) -> Any:
+        """Who holds the entries."""
+        return self.entries
+
+    @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """Number of entries of each block, shape (bands of rows, bands of columns)."""
         return np.diff(self.offsets).reshape(len(self.row_bands), len(self.column_bands))

@@ -89,11 +89,17 @@ class Side:
         counts = np.diff(matrix.indptr).astype(np.int64)
         narrow = np.int32 if matrix.shape[1] < 2**31 else np.int64
         ridge = model.ridge(counts, matrix.shape[1] if n_other is None else n_other)
+        ridge = ridge.astype(matrix.data.dtype)
+        if not np.isfinite(ridge).all():
+            raise ValueError(
+                f"regularization={model.regularization:g} with regularization_exponent="
+                f"{model.exponent:g} gives penalties beyond {ridge.dtype}. Choose smaller ones."
+            )
         return cls(
             read_only(matrix.indptr.astype(np.int64, copy=False)),
             read_only(matrix.indices.astype(narrow, copy=False)),
             read_only(matrix.data),
-            read_only(ridge.astype(matrix.data.dtype)),
+            read_only(ridge),
             counts,
             read_only(np.argsort(-counts, kind="stable")),
         )

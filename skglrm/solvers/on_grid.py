@@ -10,6 +10,7 @@ import numpy as np
 from .._jit import read_only
 from .._simd import aligned_zeros
 from ..backends.base import Scattered
+from .grid import Grid
 
 __all__ = ["OnGrid"]
 
@@ -18,12 +19,14 @@ class OnGrid(Scattered):
     """What an epoch of block SGD tells backends; a piece holds the entries of a block.
 
     A task elsewhere gets the factors of the block's two bands, and places count from where these
-    begin.  Blocks that run together share no band, so what comes back is put side by side.
+    begin.  Blocks that run together share no band, so what comes back is put side by side; groups
+    of rows share all columns, and return them as their result.
     """
 
     grid: Any
     rows: Any
     columns: Any
+    in_groups: bool
 
     def home(self):  # noqa: D102
         if getattr(self, "positives", None) is not None:
@@ -31,7 +34,7 @@ class OnGrid(Scattered):
                 "Pairwise losses draw negatives from bands of other blocks, which backend='spark' "
                 "does not send. Use backend='numba-threads'."
             )
-        return (self.grid.entries,), np.flatnonzero(np.diff(self.grid.offsets)).tolist()
+        return (self.grid.owner,), np.flatnonzero(np.diff(self.grid.offsets)).tolist()
 
     def place(self, block):  # noqa: D102
         return block
@@ -48,13 +51,9 @@ class OnGrid(Scattered):
         row_bands, column_bands = (
             replace(bands, spot=bands.spot[:0]) for bands in (grid.row_bands, grid.column_bands)
         )
-        none = grid.entries[:0]
-        grid = replace(
-            grid, entries=none, offsets=grid.offsets[:0], row_bands=row_bands,
-            column_bands=column_bands,
-        )  # fmt: skip
+        grid = Grid(grid.entries[:0], grid.offsets[:0], row_bands, column_bands)
         sides = {
-            name: replace(side, counts=side.counts[:0], bands=bands)
+            name: replace(side, counts=side.counts[:0], bands=bands, saved=None)
             for name, side, bands in (
                 ("rows", self.rows, row_bands), ("columns", self.columns, column_bands),
             )
@@ -76,11 +75,12 @@ class OnGrid(Scattered):
         return block, here
 
     def found(self, result, shared):  # noqa: D102
-        return result, [(side.factors, side.state) for side in (shared.rows, shared.columns)]
+        sides = (shared.rows,) if self.in_groups else (shared.rows, shared.columns)
+        return result, [(side.factors, side.state) for side in sides]
 
     def put(self, block, found):  # noqa: D102
         result, bands = found
-        sides = zip((self.rows, self.columns), _bands(self.grid, block), bands, strict=True)
+        sides = zip((self.rows, self.columns), _bands(self.grid, block), bands, strict=False)
         for side, (start, stop), (factors, state) in sides:
             side.factors[start:stop], side.state[start:stop] = factors, state
         return result

@@ -11,7 +11,7 @@ from .._jit import read_only
 from ..backends.base import Scattered
 from .problem import Cells
 
-__all__ = ["OnRows"]
+__all__ = ["NOTHING", "OnRows"]
 
 
 class OnRows(Scattered):
@@ -46,7 +46,7 @@ class OnRows(Scattered):
         arrays: list[Any] = [rows]
         for term in self.terms:
             cells = _rows_of(term.cells, rows)
-            lacking = cells.lacking if self.is_quadratic else _NOTHING
+            lacking = cells.lacking if self.is_quadratic else NOTHING
             arrays += [cells.indptr, cells.indices, cells.values, cells.weights, *lacking]
         return tuple(arrays)
 
@@ -84,7 +84,7 @@ class OnRows(Scattered):
         return found
 
 
-_NOTHING = np.zeros(1, np.int64), np.zeros(0, np.int32)
+NOTHING = np.zeros(1, np.int64), np.zeros(0, np.int32)
 DERIVED = ("blocks", "is_complete", "methods")
 
 

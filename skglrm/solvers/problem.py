@@ -86,6 +86,11 @@ class Cells:
         )
         return 0.5 * squares
 
+    @property
+    def mean_square(self) -> float:
+        """Mean of the squares of the values; 1 if there are none."""
+        return float(np.mean(self.values.astype(np.float64) ** 2)) if self.values.size else 1.0
+
     @cached_property
     def lacking(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """CSR arrays (indptr, indices) of the columns that rows lack, if they are half full."""
@@ -255,12 +260,22 @@ class Problem:
         kinks : ndarray, optional
             Units of the columns at kinks, those of an earlier problem: rows that are folded in must
             not choose their own.
+
+        Raises
+        ------
+        ValueError
+            If a regularizer is for rows of factors of another length.
         """
         n_rows, n_columns = matrix.shape
         if column_regularizer is None:
             column_regularizer = row_regularizer
         row_regularizer, row_coupling = _uncoupled(row_regularizer)
         column_regularizer, column_coupling = _uncoupled(column_regularizer)
+        row_parts = _parts(row_regularizer, n_rows)
+        column_parts = _parts(column_regularizer, n_columns)
+        for part in (*row_parts, *column_parts):  # kernels read as many numbers as a row has
+            is_longer = bool(offset) and part.regularizer.on_block
+            part.regularizer.check_size(n_components + is_longer)
         groups = _grouped(matrix, losses, weights, kinks)
         widths = np.empty(n_columns, np.int64)
         for group in groups:
@@ -271,8 +286,8 @@ class Problem:
         ]
         return cls(
             groups,
-            _parts(row_regularizer, n_rows),
-            _parts(column_regularizer, n_columns),
+            row_parts,
+            column_parts,
             row_coupling,
             column_coupling,
             n_rows,

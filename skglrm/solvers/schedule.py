@@ -26,7 +26,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["HogWild", "LeastUpdated", "Rotation", "Schedule"]
+__all__ = ["Groups", "HogWild", "LeastUpdated", "Rotation", "Schedule"]
 
 AHEAD = 8
 """Blocks that ``coming`` tells of."""
@@ -237,6 +237,21 @@ class LeastUpdated(Schedule):
             self._busy_columns.discard(guest)
         self.visits[block] += 1
         heapq.heappush(self._queue, (self.visits[block] + self._rng.random(), block))
+
+
+class Groups(Schedule):
+    """All blocks at once, the heaviest first: for groups of rows, each with columns of its own."""
+
+    def _begin(self, rng):
+        sizes = self.sizes.ravel()
+        order = np.argsort(sizes, kind="stable")
+        self._queue = order[sizes[order] > 0].tolist()
+
+    def _left(self):
+        return bool(self._queue)
+
+    def _pick(self):
+        return self._queue.pop()
 
 
 class HogWild(Schedule):

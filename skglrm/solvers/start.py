@@ -30,13 +30,16 @@ from .base import Floats, one_blas_thread
 from .half_step import is_quadratic
 from .problem import Cells, Factors, Group, Problem
 
-__all__ = ["INITS", "best_offset", "make_start"]
+__all__ = ["INITS", "UNIT", "best_offset", "make_start", "runs_of_rows"]
 
 INITS = ("svd", "nndsvd", "kmeans++", "random")
 
 Doubles = npt.NDArray[np.float64]
 
 ROWS_PER_BLOCK = 2048
+UNIT = 1e-3
+"""Size of a difference that matters, where the slope of the loss is known to be bounded."""
+
 OVERSAMPLING = 10
 POWER_ITERATIONS = 4
 SHORTENINGS, SLACK = 24, 1.001
@@ -71,7 +74,8 @@ def make_start(
         offset = best_offset(problem)
     base = np.zeros(problem.n_predictions) if offset is None else np.asarray(offset, np.float64)
     Z, units = _in_units(problem, _linearised(problem, base))
-    size = float(np.sqrt(np.mean(Z.values.astype(np.float64) ** 2))) if Z.values.size else 1.0
+    # Rounded, so that it does not depend on the order in which squares were summed.
+    size = float(np.float32(np.sqrt(Z.mean_square)))
     noise = (size**2 / max(problem.n_components, 1)) ** 0.25
     if init == "svd":
         init = _fitting(problem)
@@ -143,8 +147,10 @@ def _fitting(problem: Problem) -> str:
 
 def _linearised(problem: Problem, base: Doubles) -> Cells:
     """Z by row; columns are predictions in the solver's order."""
+    cells = problem.groups[0].by_row
+    if hasattr(cells, "shared"):  # they are elsewhere, and linearised there
+        return cells
     if len(problem.groups) == 1 and is_quadratic(problem.groups[0].loss):
-        cells = problem.groups[0].by_row
         if not base.any() and not cells.weights.size:
             return cells
     by_column = [_group_linearised(problem, group, base) for group in problem.groups]
@@ -175,7 +181,7 @@ def _group_linearised(problem: Problem, group: Group, base: Doubles) -> Cells:
     none = np.zeros(0, problem.dtype)
     if not group.is_vector:
         out = np.empty_like(cells.values)
-        unit = 1e-3 if group.loss.curvature is not None else group.unit
+        unit = UNIT if group.loss.curvature is not None else group.unit
         linearise(group.loss, indptr, values, weights, b, unit, out)
         return replace(cells, values=out, weights=none)
     wide = np.empty((cells.values.size, d), problem.dtype)
@@ -246,7 +252,7 @@ def truncated_svd(
     n, d, width = Z.n_rows, Z.n_columns, min(k + OVERSAMPLING, Z.n_columns)
     if n * d * d <= 8 * POWER_ITERATIONS * Z.values.size * width or d <= 4 * width:
         G = np.zeros((d, d))
-        for part in backend.map(_gram_of_rows, _runs(n), Z):
+        for part in backend.map(_gram_of_rows, runs_of_rows(n), _shared(Z)):
             G += part
         squares, V = scipy.linalg.eigh(G, subset_by_index=(d - width, d - 1))
         if not left:
@@ -274,12 +280,21 @@ def _signs(V: Doubles) -> Doubles:
 
 def product(Z: Cells, other: Doubles, backend: Backend) -> Doubles:
     """Return Z @ other (n_columns, k)."""
-    parts = backend.map(_multiply, _runs(Z.n_rows), (Z, np.ascontiguousarray(other)))
+    shared = _shared(Z, np.ascontiguousarray(other))
+    parts = backend.map(_multiply, runs_of_rows(Z.n_rows), shared)
     return np.concatenate(parts)
 
 
-def _runs(n: int) -> list[tuple[int, int]]:
+def runs_of_rows(n: int) -> list[tuple[int, int]]:
+    """Cut n rows into the runs that tasks multiply."""
     return [(start, min(start + ROWS_PER_BLOCK, n)) for start in range(0, n, ROWS_PER_BLOCK)]
+
+
+def _shared(Z: Any, other: Doubles | None = None) -> Any:
+    """Return what tasks on runs of rows share, wherever the cells are."""
+    if hasattr(Z, "shared"):
+        return Z.shared(other)
+    return Z if other is None else (Z, other)
 
 
 def _multiply(run: tuple[int, int], shared: Any) -> Doubles:
