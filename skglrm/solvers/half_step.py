@@ -401,9 +401,12 @@ class HalfStep(OnRows):
         return F, G
 
     def exact_model(
-        self, rows: npt.NDArray[np.int32], complete: bool
+        self, rows: npt.NDArray[np.int32], complete: bool, alone: bool
     ) -> tuple[Doubles, Doubles, Doubles]:
-        """Return the same at x = 0 for ½ (u - a)²; complete rows share a matrix (1, 1, K, K)."""
+        """Return the same at x = 0 for ½ (u - a)²; complete rows share a matrix (1, 1, K, K).
+
+        Products of matrices may round a row differently in other company; not if ``alone``.
+        """
         n, K = rows.size, self.target.shape[2]
         F, G = np.zeros(n), np.zeros((n, 1, K))
         A = np.zeros((1 if complete else n, K, K))
@@ -414,7 +417,7 @@ class HalfStep(OnRows):
                 continue
             if complete:
                 A += known[2]
-                _add_complete_slope(term.cells, known[1], rows, F, G)
+                _add_complete_slope(term.cells, known[1], rows, F, G, alone)
             else:
                 add_quadratic_model(*cells[:3], *known, rows, F, G, A)
         return F, G, A[:, None]
@@ -537,8 +540,9 @@ def _step(
         return _best_of_all(side, block, state)
     if not side.is_quadratic:
         return _searched_step(side, block, state, thorough)
-    # Products of matrices may round a row differently in other company: not where it is settled.
-    complete = side.is_complete[block.rows] & (not thorough)
+    complete = side.is_complete[block.rows]
+    if thorough and side.is_plain(block.part):
+        complete = np.zeros_like(complete)
     failed = np.zeros(block.rows.size, bool)
     if complete.all() or not complete.any():
         return *_exact_step(side, block, state, bool(complete.all()), thorough), failed
@@ -559,18 +563,18 @@ def _exact_step(
         new = state.x.copy()
         loss = side.solve_plainly(block.part, rows, new)
         return state._replace(x=new, penalty=side.penalties(part, new.astype(np.float64))), loss
-    F, G, A = side.exact_model(rows, complete)
+    F, G, A = side.exact_model(rows, complete, alone=thorough)
     if side.bound is not None:
         _add_bound(side, rows, -state.x.astype(np.float64), G, A)
     x, slope = state.x.astype(np.float64), G
     if side.methods[block.part].strength is not None:
         x[:, :, : side.n_free] = 0.0  # so that the result does not depend on where it came from
     if x.any():
-        slope = _moved(A, G, x)[2]
+        slope = _moved(A, G, x, alone=thorough)[2]
     z = side.minimised(block.part, A, slope, x, np.ones(rows.size), thorough)
     new, penalty = z.astype(state.x.dtype, copy=False), side.penalties(part, z)
     z = new.astype(np.float64, copy=False)
-    linear, curved, _ = _moved(A, G, z)
+    linear, curved, _ = _moved(A, G, z, alone=thorough)
     loss = F + linear + 0.5 * curved
     if side.bound is not None or (loss < 1e-7 * F).any():
         loss = side.losses(rows, new)  # the sum above has lost too many digits
@@ -596,7 +600,7 @@ def _searched_step(
         new = z.astype(state.x.dtype)
         R = side.penalties(part, z)
         step = z - x0[todo]
-        curved = scale * _moved(A[todo], G[todo], step)[1]
+        curved = scale * _moved(A[todo], G[todo], step, alone=True)[1]
         value = side.losses(rows[todo], new)
         total = value + R
         if side.bound is not None:
@@ -623,10 +627,10 @@ def _searched_step(
 
 
 def _add_complete_slope(
-    cells: Cells, Y: Doubles, rows: npt.NDArray[np.int32], F: Doubles, G: Doubles
+    cells: Cells, Y: Doubles, rows: npt.NDArray[np.int32], F: Doubles, G: Doubles, alone: bool
 ) -> None:
     """Add ½ Σ (x·y - a)² at x = 0 to F (n,) and G (n, 1, K), for rows that have all cells."""
-    if cells.dense is None:
+    if cells.dense is None or alone:
         add_quadratic_slope(*cells.arrays[:3], Y, rows, F, G)
         return
     together = rows[-1] - rows[0] + 1 == rows.size
@@ -635,9 +639,11 @@ def _add_complete_slope(
     F += cells.half_squares[rows]
 
 
-def _moved(A: Doubles, G: Doubles, step: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+def _moved(
+    A: Doubles, G: Doubles, step: Doubles, alone: bool
+) -> tuple[Doubles, Doubles, Doubles]:
     """Slope along a step, curvature along it, and the slope of the model after it."""
-    if A.shape[:2] == (1, 1):
+    if A.shape[:2] == (1, 1) and not alone:
         bent = (step[:, 0] @ A[0, 0])[:, None]
         return (*(np.einsum("pcm,pcm->p", one, step) for one in (G, bent)), G + bent)
     linear, curved, slope = np.empty(len(step)), np.empty(len(step)), np.empty_like(step)
