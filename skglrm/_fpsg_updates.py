@@ -140,7 +140,7 @@ def _start_new(
             without = new[~side[new, 2 * model._has_intercepts :].any(axis=1)]
         drawn = np.ones(len(side), bool)
         seed = (model._seed, stream, model.n_iter_)
-        k = model.n_components
+        k = len(model.components_) - 2 * model._has_intercepts
         fresh = random_factors(
             drawn, k, side.dtype, model.scale_, seed, centred=model._has_intercepts
         )

@@ -77,7 +77,7 @@ def grow(model: Any, X: Any) -> None:
     model.column_weights_ = extended(model.column_weights_, n_columns, 1.0)
     model._kinks = extended(model._kinks, n_columns, 1.0)
     model._units = extended(model._units, int(columns.starts[-1]), 1.0)
-    k = model.n_components
+    k = len(model.components_)  # what set_params says counts for the next fit
     W = extended(model.row_factors_, n_rows, 0).astype(np.float64)
     H = extended(model._H, columns.starts[-1], 0).astype(np.float64)
     n_old = model.components_.shape[1]

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ._container import Contents, read_container, write_container
 from ._later import Later, MadeLater
 from ._state import Decoder, Encoder, RefusedError
@@ -184,48 +186,93 @@ def _unusable(contents: Contents) -> str:
     )
 
 
-def _check_positions(model: Any) -> None:
-    """Refuse remembered cells in columns that do not exist, for the same reason."""
-    fitted = vars(model)
-    for inner in fitted.values():
-        if isinstance(inner, Saved):
-            _check_positions(inner)
-    columns = []
-    if fitted.get("_history") is not None:
-        columns.append(fitted["_history"].column.array)
-    if fitted.get("_seen_cells") is not None:
-        columns.append(fitted["_seen_cells"][1])
-    for column in columns:
-        if column.size and not 0 <= column.min() <= column.max() < fitted["n_features_in_"]:
-            raise ValueError("A cell is remembered in a column that does not exist.")
-
-
 def _check_shapes(model: Any) -> None:
-    """Refuse arrays that do not fit together: kernels would read beyond their ends."""
+    """Refuse arrays that do not fit together: kernels would read and write beyond their ends."""
     fitted = vars(model)
     for inner in fitted.values():
         if isinstance(inner, Saved):
             _check_shapes(inner)
     if "row_factors_" not in fitted or "components_" not in fitted:
         return
-    W, H = fitted["row_factors_"], fitted["components_"]
+    W, H, n_features = (fitted[name] for name in ("row_factors_", "components_", "n_features_in_"))
     (n_rows, k), (rank, n_columns) = W.shape, H.shape
-    n_features = fitted["n_features_in_"]
-    if type(n_features) is not int:
-        raise ValueError("The number of features is no integer.")
-    if k != rank or W.dtype != H.dtype or W.dtype.kind != "f":
-        raise ValueError("The factors do not fit together.")
-    if "component_slices_" not in fitted and n_features != n_columns:
-        raise ValueError("The factors do not fit to the number of features.")
-    columns = fitted.get("_columns")
-    if columns is not None:
-        if len(columns.losses) != n_features or columns.starts[-1] != n_columns:
-            raise ValueError("The factors do not fit to the losses of the columns.")
-    lengths = {
-        "_row_counts": n_rows, "_row_sums": n_rows, "row_ids_": n_rows,
-        "_column_counts": n_features, "_column_sums": n_features, "col_ids_": n_features,
-        "offset_": n_columns,
+    _demand(type(n_features) is int, "n_features_in_")
+    _demand(k == rank and W.dtype == H.dtype and W.dtype in (np.float32, np.float64), "factors")
+    _demand("component_slices_" in fitted or n_features == n_columns, "n_features_in_")
+    if fitted.get("_columns") is not None:
+        _check_columns(fitted, n_columns)
+    of_rows, of_columns, square = (n_rows,), (n_features,), (k, k)
+    known = {
+        "_row_counts": of_rows, "_row_sums": of_rows, "_column_counts": of_columns,
+        "_column_sums": of_columns, "column_weights_": of_columns, "_kinks": of_columns,
+        "offset_": (n_columns,), "_units": (n_columns,), "_spectrum": (k,), "_rotation": square,
+        "_column_gram": square, "_row_gram": square,
     }  # fmt: skip
-    for name, length in lengths.items():
-        if fitted.get(name) is not None and len(fitted[name]) != length:
-            raise ValueError(f"{name} has the length {len(fitted[name])} in place of {length}.")
+    for name, shape in known.items():
+        _demand_array(fitted.get(name), shape, name)
+    for name, length in (("row_ids_", n_rows), ("col_ids_", n_features)):
+        _demand(fitted.get(name) is None or len(fitted[name]) == length, name)
+    for name, length in (("_row_accumulators", n_rows), ("_column_accumulators", n_features)):
+        steps = fitted.get(name)
+        _demand(steps is None or len(steps) in (0, length), name)
+        _demand_array(steps, (length if steps is not None and len(steps) else 0, 2), name)
+    if fitted.get("_exact") is not None:
+        _demand(fitted["_exact"].row_factors_.shape == W.shape, "_exact")
+        _demand(fitted["_exact"].components_.shape == H.shape, "_exact")
+
+
+def _check_columns(fitted: dict[str, Any], n_columns: int) -> None:
+    """Refuse losses that have another number of predictions than there are column factors."""
+    columns, null = fitted["_columns"], fitted["_null"]
+    n_features = fitted["n_features_in_"]
+    widths = [int(loss.embedding_dim) for loss in columns.losses]
+    starts = np.concatenate([[0], np.cumsum(widths)])
+    _demand(len(widths) == len(columns.domains) == n_features, "losses")
+    if not (np.array_equal(columns.starts, starts) and starts[-1] == n_columns):
+        raise ValueError("The factors do not fit to the losses of the columns.")
+    _demand(fitted["component_slices_"] == columns.slices, "component_slices_")
+    _demand(columns.signed.shape == (n_features,), "losses")
+    _demand_array(null.constants, (n_columns,), "constants")
+    _demand_array(null.costs, (n_features,), "costs")
+    _demand_array(null.counts, (n_features,), "counts")
+
+
+def _check_positions(model: Any) -> None:
+    """Refuse factors that are not finite, and cells in columns that do not exist."""
+    fitted = vars(model)
+    for inner in fitted.values():
+        if isinstance(inner, Saved):
+            _check_positions(inner)
+    for name in ("row_factors_", "components_", "offset_"):
+        if name in fitted:
+            _demand(np.isfinite(fitted[name]).all(), name)
+    columns = []
+    history, seen = fitted.get("_history"), fitted.get("_seen_cells")
+    if history is not None:
+        columns.append(history.column.array)
+        _demand_array(history.value.array, columns[-1].shape, "history")
+        begins, ends = history.start, history.stop
+        _demand(begins.shape == ends.shape == fitted["_row_counts"].shape, "history")
+        _demand((0 <= begins).all() and (begins <= ends).all(), "history")
+        _demand((ends <= len(columns[-1])).all(), "history")
+    if seen is not None:
+        edges = seen[0]
+        columns.append(seen[1])
+        _demand(edges.shape == (len(fitted["row_factors_"]) + 1,), "history")
+        _demand(edges[0] == 0 and edges[-1] == len(columns[-1]), "history")
+        _demand((np.diff(edges) >= 0).all(), "history")
+    for column in columns:
+        _demand(column.ndim == 1 and column.dtype.kind == "i", "history")
+        if column.size and not 0 <= column.min() <= column.max() < fitted["n_features_in_"]:
+            raise ValueError("A cell is remembered in a column that does not exist.")
+
+
+def _demand_array(array: Any, shape: tuple[int, ...], name: str) -> None:
+    """Numbers of a shape, if there are any."""
+    is_sound = array is None or (array.shape == shape and array.dtype.kind in "fi")
+    _demand(is_sound, name)
+
+
+def _demand(holds: Any, name: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} does not fit to the other parts of the model.")

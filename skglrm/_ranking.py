@@ -43,6 +43,10 @@ def best_columns(
     other rows, nor on how many threads the ``backend`` has.
     """
     n_rows = len(row_factors)
+    if len(column_factors) > np.iinfo(np.int32).max:  # the kernel's ids
+        raise ValueError(
+            f"Rankings are of at most {np.iinfo(np.int32).max} columns; got {len(column_factors)}."
+        )
     pool = np.arange(len(column_factors)) if pool is None else np.unique(pool).astype(np.int64)
     width = min(n, len(pool))
     items = np.full((n_rows, n), -1, np.int64)

@@ -466,13 +466,13 @@ class Decoder:
     # -------------------------------------------------------------- random numbers, types of frames
 
     def _from_random_state(self, content: Any) -> Any:
-        state = self.decode(content)
+        state = _random_state(self.decode(content))
         found = np.random.RandomState(self._bit_generator(state["bit_generator"]))
         found.set_state(state)
         return found
 
     def _from_generator(self, content: Any) -> Any:
-        state = self.decode(content)
+        state = _random_state(self.decode(content))
         bits = self._bit_generator(state["bit_generator"])
         bits.state = state
         return np.random.Generator(bits)
@@ -505,6 +505,19 @@ class Decoder:
         held, index_type, ordered = self.decode(content)
         index = None if held is None else pandas.Index(held, dtype=index_type)
         return pandas.CategoricalDtype(index, ordered)
+
+
+def _random_state(state: Any) -> Any:
+    """A state of random numbers; NumPy would read beyond the end of those that a lie leads to."""
+    inner = state["state"]
+    for place, size in (("pos", 624), ("buffer_pos", 4)):
+        for held in (state, inner):
+            if place in held and not (type(held[place]) is int and 0 <= held[place] <= size):
+                raise ValueError("The place in a state of random numbers is wrong.")
+    if "key" in inner and state["bit_generator"] == "MT19937":
+        if np.shape(inner["key"]) != (624,):
+            raise ValueError("The key of a state of random numbers is wrong.")
+    return state
 
 
 def _zone(key: str | None, offset: float | None) -> datetime.tzinfo | None:

@@ -574,8 +574,9 @@ def _check_numbers(X: Array) -> None:
             float("nan" if value is None else value)
         except (TypeError, ValueError):
             raise TypeError(
-                f"X has dtype object, and {value!r:.80} at {place}: every argument must be a number, "
-                "or a string that says a number. Pass NaN where one is missing."
+                f"X has dtype object, and {value!r:.80}, a {type(value).__name__}, at {place}: every "
+                "argument must be a number, or a string that says a number. Pass NaN where one is "
+                "missing."
             ) from None
 
 

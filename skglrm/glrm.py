@@ -542,7 +542,7 @@ class GLRM(TableModel):
         return Problem.build(
             matrix,
             losses,
-            self.n_components,
+            self.n_components if of_fit else len(self.components_),
             weights=weights,
             row_regularizer=row,
             column_regularizer=column,
@@ -586,7 +586,7 @@ class GLRM(TableModel):
     @quiet_arithmetic()
     def _fold_in(self, matrix: sp.csr_array) -> Floats:
         if not matrix.shape[0]:
-            return np.zeros((0, self.n_components), self.components_.dtype)
+            return np.zeros((0, len(self.components_)), self.components_.dtype)
         with self._get_backend() as backend:
             offset = self.offset_ if self.offset else None
             W: Floats = fold_in(self._problem(matrix), self._H, offset, backend)

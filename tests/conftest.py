@@ -37,21 +37,28 @@ if os.environ.get("NUMBA_CACHE_DIR") in (None, os.environ.get("SKGLRM_TEST_CACHE
 
 
 def pytest_configure(config):
-    # Groups run in the order below, not those with the most tests first: Spark's take the longest.
+    # Files run in the order below, not those with the most tests first: Spark's take the longest.
     config.option.loadscopereorder = False
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config, items):
-    """Make a group of every file: `--dist loadgroup` keeps it in one process.
-
-    So tests of a file share what they have compiled; those of tests/spark share one session.
-    """
+def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: "spark" not in item.path.parts)
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadfile`, make one file of all tests that share the session of Spark."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            path = super()._split_scope(nodeid)
+            alone = not path.startswith("tests/spark/") or path.endswith("test_cluster.py")
+            return path if alone else "tests/spark"
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

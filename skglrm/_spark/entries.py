@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .gather import Table
-from .session import check_installed, storage_level
+from .session import check_alive, check_installed, storage_level
 
 __all__ = ["OnCluster", "read_frame"]
 
@@ -28,9 +28,15 @@ class OnCluster:
     """
 
     def __init__(self, cells: Any, n: int, matrix_shape: Any, ids: Any, dtype: Any):
-        self.cells, self.n_entries, self.dtype = cells, n, dtype
+        self._cells, self.n_entries, self.dtype = cells, n, dtype
         self.matrix_shape = matrix_shape
         self.row_ids, self.col_ids = ids
+
+    @property
+    def cells(self) -> Any:
+        """The data frame of positions and values, as long as its session lives."""
+        check_alive(self._cells.sparkSession)
+        return self._cells
 
     @property
     def spark(self) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from .errors import SparkBackendError
 from .java import provide_java
 
-__all__ = ["check_installed", "find_session", "storage_level", "use_session"]
+__all__ = ["check_alive", "check_installed", "find_session", "storage_level", "use_session"]
 
 _chosen: ContextVar[Any] = ContextVar("skglrm_spark_session", default=None)
 
@@ -39,6 +39,15 @@ def check_installed() -> None:
     """Raise ``ImportError`` unless there is pyspark."""
     if find_spec("pyspark") is None:
         raise ImportError("backend='spark' needs pyspark: pip install 'skglrm[spark]'.")
+
+
+def check_alive(session: Any) -> None:
+    """Raise ``SparkBackendError`` if the session that a data frame belongs to has been stopped."""
+    if session.sparkContext._jsc is None:
+        raise SparkBackendError(
+            "The Spark session of these entries has been stopped. Read them again in a session "
+            "that runs: Entries.from_spark(...)."
+        )
 
 
 def find_session(given: Any = None) -> Any:

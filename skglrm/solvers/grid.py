@@ -47,6 +47,11 @@ class Bands:
     @classmethod
     def cut(cls, counts: npt.NDArray[np.int64], n_bands: int, rng: np.random.Generator) -> Bands:
         """Deal ids with these numbers of entries to bands."""
+        if counts.size > np.iinfo(np.int32).max:  # places are int32, as in the entries of a block
+            raise ValueError(
+                f"Block SGD takes at most {np.iinfo(np.int32).max} rows and columns; got "
+                f"{counts.size}. Number those that have entries only."
+            )
         place = rng.permutation(counts.size).astype(np.int32)
         entries = np.empty_like(counts)
         entries[place] = counts

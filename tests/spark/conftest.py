@@ -26,7 +26,6 @@ def pytest_collection_modifyitems(items):
     here = Path(__file__).parent
     for item in items:
         if here in Path(item.path).parents:
-            item.add_marker(pytest.mark.xdist_group("spark"))  # one process, hence one session
             # What pyspark itself leaves open, or warns of.
             for ignored in (
                 "ignore::ResourceWarning",
@@ -45,13 +44,13 @@ def scratch(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def java():
-    """Skip without pyspark or a Java to run it on."""
+    """Skip without pyspark or a Java to run it on, be it the one of a wheel."""
     pytest.importorskip("pyspark", reason="pyspark is not installed")
     from skglrm._spark.errors import SparkBackendError
-    from skglrm._spark.java import check_java
+    from skglrm._spark.java import provide_java
 
     try:
-        check_java()
+        provide_java()
     except SparkBackendError as error:
         pytest.skip(str(error))
 

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
-from skglrm import Entries, FPSGFactorizer, ImplicitALS
+from skglrm import GLRM, Entries, FPSGFactorizer, ImplicitALS
 from skglrm._spark import gather, java, limits
 from skglrm._spark.errors import SparkBackendError
 from skglrm._spark.pieces import digest_of
@@ -94,6 +95,98 @@ def test_cells_are_never_collected_and_the_fit_is_that_of_threads(
         np.testing.assert_array_equal(local.components_, other.components_)
         np.testing.assert_allclose(local.loss_curve_, other.loss_curve_, rtol=1e-8)
     np.testing.assert_array_equal(local.row_ids_, other.row_ids_)
+
+
+@pytest.fixture
+def never_collected(monkeypatch):
+    monkeypatch.setattr("skglrm._spark.entries.OnCluster._collected", None)
+
+
+@pytest.mark.parametrize("schedule", ["rotation", "averaging"])
+def test_block_sgd_of_cells_that_stay_there_is_that_of_threads(
+    on_spark, plays, never_collected, schedule
+):
+    entries, local = Entries.from_spark(on_spark, **IDS), Entries.from_frame(plays, **IDS)
+    model = FPSGFactorizer(4, schedule=schedule, n_blocks=3, max_iter=2, random_state=0).fit(local)
+    other = clone(model).set_params(backend="spark").fit(entries)
+    np.testing.assert_array_equal(model.row_factors_, other.row_factors_)
+    np.testing.assert_array_equal(model.components_, other.components_)
+    assert model.loss_curve_ == other.loss_curve_
+    np.testing.assert_array_equal(model.predict_entries([0, 999], [999, 3]),
+                                  other.predict_entries([0, 999], [999, 3]))  # fmt: skip
+    if schedule == "averaging":
+        return
+    np.testing.assert_array_equal(model.transform(local), other.transform(entries))
+    assert other.score(entries) == pytest.approx(model.score(local), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"loss": "huber", "init": "random", "row_regularizer": "nonnegative"}],
+    ids=["quadratic", "huber"],
+)
+def test_models_of_tables_that_stay_there_are_those_of_threads(
+    on_spark, plays, never_collected, monkeypatch, parameters
+):
+    monkeypatch.setattr("skglrm.solvers.half_step.CELLS_PER_BLOCK", 300)
+    entries, local = Entries.from_spark(on_spark, **IDS), Entries.from_frame(plays, **IDS)
+    model = GLRM(2, max_iter=2, tol=0.0, random_state=0, **parameters).fit(local)
+    other = clone(model).set_params(backend="spark").fit(entries)
+    np.testing.assert_array_equal(model.row_factors_, other.row_factors_)
+    np.testing.assert_array_equal(model.components_, other.components_)
+    assert model.loss_curve_ == other.loss_curve_
+    np.testing.assert_allclose(model.importance_, other.importance_, rtol=1e-9)
+    np.testing.assert_array_equal(model.predict_entries([0, 999], [999, 3]),
+                                  other.predict_entries([0, 999], [999, 3]))  # fmt: skip
+    assert other.score(entries) == pytest.approx(model.score(local), rel=1e-9)
+
+
+def test_cells_given_twice_are_refused_there_too(spark, on_spark):
+    twice = on_spark.limit(2).union(on_spark.filter("item = 3"))
+    model = FPSGFactorizer(2, schedule="rotation", backend="spark")
+    entries = Entries.from_spark(twice.union(twice), **IDS)
+    with pytest.raises(ValueError, match="occurs more than once"):
+        model.fit(entries)
+
+
+def test_rows_are_folded_in_where_their_cells_are(on_spark, plays, never_collected, tmp_path):
+    from skglrm.spark import transform
+
+    entries, local = Entries.from_spark(on_spark, **IDS), Entries.from_frame(plays, **IDS)
+    for model in (
+        ImplicitALS(5, solver="cg", max_iter=2, random_state=0),
+        GLRM(2, max_iter=2, tol=0.0, random_state=0),
+    ):
+        factors = model.fit(local).transform(local)
+        model.set_params(backend="spark")
+        np.testing.assert_array_equal(model.transform(entries), factors)
+    frame = transform(model, entries, path=str(tmp_path / "factors"))
+    found = frame.toPandas().set_index("row").loc[local.row_ids]
+    np.testing.assert_array_equal(np.stack(found["factors"]), factors)
+    other = Entries.from_spark(on_spark.filter("item > 10"), **IDS)
+    with pytest.raises(ValueError, match="features"):
+        model.transform(other)
+
+
+def test_a_model_that_knows_no_cells_is_scored_with_those_it_was_fitted_on(on_spark, plays):
+    from skglrm.spark import score
+
+    is_held_out = "item % 3 = 0 and hash(user) % 2 = 0"
+    known = Entries.from_frame(plays, **IDS)
+    ids = {"row_ids": known.row_ids, "col_ids": known.col_ids}
+    train, test = (
+        Entries.from_spark(on_spark.filter(f"{word} ({is_held_out})"), **IDS, **ids)
+        for word in ("not", "")
+    )
+    model = ImplicitALS(5, solver="cg", max_iter=2, random_state=0)
+    expected = model.fit(train.collect()).score(test.collect())
+    assert model.set_params(backend="spark").score(test) == pytest.approx(expected, rel=1e-9)
+    other = clone(model).fit(train)
+    with pytest.raises(ValueError, match="seen="):
+        other.score(test)
+    assert score(other, test, seen=train) == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(ValueError, match="number their rows differently"):
+        score(other, Entries.from_spark(on_spark.filter(is_held_out), **IDS), seen=train)
 
 
 def test_input_that_changes_is_noticed(spark, on_spark, monkeypatch, small_blocks):
