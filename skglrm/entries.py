@@ -528,7 +528,7 @@ def readable(X: Any, unstored: str) -> Any:
         return X
     if X.ndim != 2:
         raise ValueError(f"Expected a 2D sparse matrix; got {X.ndim} dimension(s).")
-    X = within(X.tocsr() if X.format == "lil" else X)
+    X = within(X)
     if X.format in ("dia", "bsr"):
         if unstored == "missing":
             flaw = "loses stored zeros" if X.format == "dia" else "stores zeros as padding"
@@ -543,6 +543,7 @@ def readable(X: Any, unstored: str) -> Any:
 
 def within(X: Any) -> Any:
     """Return a sparse matrix as it is; refuse positions outside it, where SciPy would write."""
+    X = X.tocsr() if X.format == "lil" else X  # whose lists hold anything
     if X.format in ("csr", "csc", "bsr"):
         sizes = np.array(X.shape) // getattr(X, "blocksize", 1)
         n_lines, n_places = sizes[::-1] if X.format == "csc" else sizes
