@@ -137,10 +137,14 @@ def fit_skglrm(task: Task, max_iter: int, threads: int, tol: float = 0.0) -> Run
 
 def iterations_to(target: float, task: Task, threads: int) -> int | None:
     """The least number of iterations whose objective is at most the target."""
-    for n in TRIED_ITERATIONS:
-        reached = np.flatnonzero(np.array(fit_skglrm(task, n, threads).curve) <= target)
+    for most in TRIED_ITERATIONS:
+        reached = np.flatnonzero(np.array(fit_skglrm(task, most, threads).curve) <= target)
         if reached.size:
-            return int(reached[0]) + 1
+            n = int(reached[0]) + 1
+            # The last pass, which solves the rows to the end, may get there earlier.
+            while n > 1 and fit_skglrm(task, n - 1, threads).objective <= target:
+                n -= 1
+            return n
     return None
 
 
