@@ -175,7 +175,8 @@ def load(
 
 
 _CAUSES = (
-    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+    ArithmeticError, AttributeError, LookupError, NotImplementedError, RecursionError, TypeError,
+    ValueError,
 )  # fmt: skip
 """What nonsense in a file leads to while a model is built of it."""
 

@@ -59,6 +59,7 @@ class TableModel(Factorizer):
         """
         return super().transform(X)
 
+    @quiet_arithmetic()
     def inverse_transform(self, W: npt.ArrayLike) -> Any:
         """Predict all cells of rows with given factors, in the domains of the columns.
 
@@ -294,6 +295,7 @@ class TableModel(Factorizer):
         ids = getattr(self, "col_ids_", None) if entries is None else entries.col_ids
         return getattr(self, "feature_names_in_", None) if ids is None else ids
 
+    @quiet_arithmetic()
     def _typed(self, values: Floats, X: Any) -> Any:
         frame = as_frame(X)
         if frame is None or self._table is None:

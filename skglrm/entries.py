@@ -284,8 +284,9 @@ class Entries:
 
         Ids of any type become positions as in `from_frame`: they are sorted and joined on the
         cluster, and only their list comes to the driver, which is as long as the factors will be.
-        With ``backend="spark"`` estimators are fitted without a cell on the driver, fold rows in and
-        score them there; options that need cells on the driver collect them, see the page on Spark.
+        With ``backend="spark"`` estimators are fitted without a cell on the driver, fold rows in
+        and score them there; options that need cells on the driver collect them, see the page on
+        Spark.
 
         Parameters
         ----------
@@ -575,8 +576,8 @@ def _check_numbers(X: Array) -> None:
             float("nan" if value is None else value)
         except (TypeError, ValueError):
             raise TypeError(
-                f"X has dtype object, and {value!r:.80}, a {type(value).__name__}, at {place}: every "
-                "argument must be a number, or a string that says a number. Pass NaN where one is "
+                f"X has dtype object, and {value!r:.80}, a {type(value).__name__}, at {place}: "
+                "every argument must be a number, or a string that says a number. Pass NaN where one is "
                 "missing."
             ) from None
 

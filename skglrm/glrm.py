@@ -334,7 +334,7 @@ class GLRM(TableModel):
 
         with self._get_backend() as backend:
             found = self._solve(problem, self._start(problem, backend), backend, report)
-        self.loss_curve_ = [*map(float, found.loss_curve)]
+        self.loss_curve_ = [*map(float, finite(found.loss_curve))]
         self.objective_, self.n_iter_ = self.loss_curve_[-1], len(self.loss_curve_)
         self._keep(found.factors, matrix)
         self.importance_ = explained_shares(

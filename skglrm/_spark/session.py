@@ -14,7 +14,9 @@ from typing import Any
 from .errors import SparkBackendError
 from .java import provide_java
 
-__all__ = ["check_alive", "check_installed", "find_session", "storage_level", "use_session"]
+__all__ = [
+    "check_alive", "check_installed", "described", "find_session", "storage_level", "use_session",
+]  # fmt: skip
 
 _chosen: ContextVar[Any] = ContextVar("skglrm_spark_session", default=None)
 
@@ -33,6 +35,18 @@ def use_session(spark: Any) -> Iterator[Any]:
         yield spark
     finally:
         _chosen.reset(token)
+
+
+@contextmanager
+def described(context: Any, text: str) -> Iterator[None]:
+    """Say in Spark's pages what the jobs of this thread do; what was said before comes back."""
+    before = context.getLocalProperty("spark.job.description")
+    context.setJobDescription(text)
+    try:
+        yield
+    finally:
+        if context._jsc is not None:
+            context.setLocalProperty("spark.job.description", before)
 
 
 def check_installed() -> None:

@@ -20,7 +20,7 @@ from .._spark.errors import SparkBackendError, failures
 from .._spark.limits import check_limits
 from .._spark.pieces import Pieces
 from .._spark.published import Published, packed
-from .._spark.session import check_installed, find_session, storage_level
+from .._spark.session import check_installed, described, find_session, storage_level
 from .._spark.work import Answer, run_pieces
 from .base import Backend, Scattered
 
@@ -150,7 +150,9 @@ class SparkRun(Backend):
                 published = Published(context, payload)
                 del payload
                 sent = time.perf_counter()
-                found = pieces.run(run_pieces, published, set(readers))
+                name = getattr(task, "__name__", type(task).__name__).lstrip("_")
+                with described(context, f"skglrm: {name.replace('_', ' ')}"):
+                    found = pieces.run(run_pieces, published, set(readers))
         finally:
             if published is not None and context._jsc is not None:
                 published.destroy()

@@ -166,8 +166,8 @@ class Simplex(Regularizer):
         for d in range(x.size):
             top = max(top, float(x[d]))
         # Relative to the largest entry, so that large entries do not hide the 1.
-        threshold, active, before = -inf, 0, -1
-        while active != before:
+        threshold, active, before = -inf, x.size + 1, x.size + 2
+        while active < before:  # rounding could make it grow again, and shrink, for ever
             before, active, total = active, 0, -1.0
             for d in range(x.size):
                 if x[d] - top > threshold:

@@ -95,8 +95,7 @@ def solve_joint(
     _write(sides, result.x)
     X, H = X.astype(problem.dtype), H.astype(problem.dtype)
     final = finish(problem, X, H, backend)
-    if curve:
-        curve[-1] = final
+    curve[-1:] = [final]  # of the start, if no step leads down from it
     return Fit(problem.outside(X, H), curve, len(curve), bool(result.status != 1))
 
 

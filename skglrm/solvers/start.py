@@ -254,7 +254,7 @@ def truncated_svd(
         G = np.zeros((d, d))
         for part in backend.map(_gram_of_rows, runs_of_rows(n), _shared(Z)):
             G += part
-        squares, V = scipy.linalg.eigh(G, subset_by_index=(d - width, d - 1))
+        squares, V = _eigh(G, subset_by_index=(d - width, d - 1))
         if not left:
             V = V[:, ::-1][:, :k]
             return np.zeros((n, k)), np.sqrt(np.maximum(squares[::-1][:k], 0)), V * _signs(V)
@@ -264,13 +264,21 @@ def truncated_svd(
             V = np.linalg.qr(product(Z, V, backend))[0]
             V = np.linalg.qr(product(Z.transposed, V, backend))[0]
     B = product(Z, V, backend)
-    values, R = scipy.linalg.eigh(B.T @ B)
+    values, R = _eigh(B.T @ B)
     R, S = R[:, ::-1][:, :k], np.sqrt(np.maximum(values[::-1][:k], 0))
     V = V @ R
     signs = _signs(V)
     V *= signs
     rank = np.maximum(S, 1e-12 * max(S[0], 1e-300)) if S.size else S
     return (B @ R) * signs / rank, S, V
+
+
+def _eigh(matrix: Doubles, **options: Any) -> tuple[Doubles, Doubles]:
+    """Eigenvalues and eigenvectors of a matrix of squares, if none of these is beyond float64."""
+    if not np.isfinite(matrix).all():
+        raise np.linalg.LinAlgError("squares are not finite")
+    values, vectors = scipy.linalg.eigh(matrix, **options)
+    return values, vectors
 
 
 def _signs(V: Doubles) -> Doubles:

@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from skglrm import GLRM, FPSGFactorizer, ImplicitALS
 from skglrm._spark.errors import SparkBackendError
+from skglrm._spark.pieces import Pieces
 from skglrm.backends import SparkBackend, ThreadsBackend
 from skglrm.testing import check_backend
 
@@ -142,6 +143,25 @@ def test_nothing_is_left_behind(spark, scratch, monkeypatch):
     model.fit(clicks())
     assert settled(spark, scratch, before)
     assert not spark.sparkContext.getJobTags()
+
+
+def test_jobs_say_what_they_do(spark, monkeypatch):
+    context, key, said = spark.sparkContext, "spark.job.description", []
+    run = Pieces.run
+
+    def listening(*arguments):
+        said.append(context.getLocalProperty(key))
+        return run(*arguments)
+
+    monkeypatch.setattr(Pieces, "run", listening)
+    context.setJobDescription("my own")
+    try:
+        ImplicitALS(2, solver="cholesky", max_iter=1, backend="spark").fit(clicks())
+        assert context.getLocalProperty(key) == "my own"
+    finally:
+        context.setLocalProperty(key, None)
+    assert said
+    assert all(one.startswith("skglrm: ") for one in said)
 
 
 def test_an_exception_of_a_task_arrives_and_nothing_is_left(spark, scratch):
