@@ -92,14 +92,17 @@ def grow(model: Any, X: Any) -> None:
     batch = _Batch(columns, matrix, weights, W, H, k)
     model._columns, model._null = columns, null
 
+    each = in_units(regularizers[1], model._units)
+    each = each if isinstance(each, list) else [each] * len(H)
+    for h, regularizer in zip(batch.H[n_old:, :k], each[n_old:], strict=True):
+        if regularizer.value(h) == np.inf:  # where no cell moves it, the start must obey
+            regularizer.prox(h, 1.0)
+    new = np.arange(n_known, n_rows)
+    batch.W[new] = _folded(model, batch, new)
     if matrix.nnz:
-        new = np.arange(n_known, n_rows)
-        batch.W[new] = _folded(model, batch, new)
         curvatures = batch.curvatures()
         if np.diff(matrix.indptr[: n_known + 1]).any():
             batch.W = _moved_rows(batch, curvatures, counts[0], n_known, regularizers[0])
-        each = in_units(regularizers[1], model._units)
-        each = each if isinstance(each, list) else [each] * len(H)
         batch.H = _moved_columns(batch, curvatures, counts, each)
         batch.W[new] = _folded(model, batch, new)
     _store(model, batch, counts, row_ids, col_ids)

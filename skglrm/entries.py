@@ -577,8 +577,8 @@ def _check_numbers(X: Array) -> None:
         except (TypeError, ValueError):
             raise TypeError(
                 f"X has dtype object, and {value!r:.80}, a {type(value).__name__}, at {place}: "
-                "every argument must be a number, or a string that says a number. Pass NaN where one is "
-                "missing."
+                "every argument must be a number, or a string that says a number. Pass NaN where "
+                "one is missing."
             ) from None
 
 

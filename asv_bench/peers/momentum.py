@@ -4,10 +4,11 @@
     python asv_bench/peers/momentum.py --n-iter 50 --seeds 3
 
 Tables of 400 x 40 with 30 % of the cells missing, rank 5, and factors that cannot be turned to
-their axes. Each is fitted twice from one start: with columns that stay where a pass leaves them, and with
-columns that go on. The figures are the number of iterations after which the latter are at or below
-what the former reach in all of theirs, and the difference of objectives at the end, relative.
-Nothing is timed: an iteration costs the same, or a third more where the columns have to go back.
+their axes. Each is fitted twice from one start: with columns that stay where a pass leaves them,
+and with columns that go on. The figures are the number of iterations after which the latter are at
+or below what the former reach in all of theirs, and the difference of objectives at the end,
+relative. Nothing is timed: an iteration costs the same, or a third more where the columns have to
+go back.
 """
 
 from __future__ import annotations

@@ -639,9 +639,7 @@ def _add_complete_slope(
     F += cells.half_squares[rows]
 
 
-def _moved(
-    A: Doubles, G: Doubles, step: Doubles, alone: bool
-) -> tuple[Doubles, Doubles, Doubles]:
+def _moved(A: Doubles, G: Doubles, step: Doubles, alone: bool) -> tuple[Doubles, Doubles, Doubles]:
     """Slope along a step, curvature along it, and the slope of the model after it."""
     if A.shape[:2] == (1, 1) and not alone:
         bent = (step[:, 0] @ A[0, 0])[:, None]
