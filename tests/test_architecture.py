@@ -32,18 +32,16 @@ LOWER = {
 }
 # What the user calls, and what that is made of.
 UPPER = {
-    "__init__", "_atomic", "_block_format", "_block_reader", "_block_writer", "_certificate", "_cluster",
-    "_column_losses", "_columns", "_components", "_container", "_factorizer", "_fpsg_cluster",
-    "_fpsg_fold_in",
-    "_fpsg_model",
-    "_fpsg_outputs", "_fpsg_start", "_fpsg_task", "_fpsg_updates", "_glrm_cluster", "_growth", "_held_out", "_ids",
+    "__init__", "_atomic", "_block_format", "_block_reader", "_block_writer", "_certificate",
+    "_cluster", "_column_losses", "_columns", "_components", "_container", "_factorizer",
+    "_fpsg_cluster", "_fpsg_fold_in", "_fpsg_model", "_fpsg_outputs", "_fpsg_start",
+    "_fpsg_task", "_fpsg_updates", "_glrm_cluster", "_growth", "_held_out", "_ids",
     "_implicit_cluster", "_implicit_updates", "_interactions", "_later", "_observations",
-    "_old_callbacks",
-    "_out_of_core", "_parameters", "_path", "_persistence", "_progress", "_ranking", "_sampling",
-    "_state", "_table_model", "_tables", "_updates", "_weights", "block_file",
-    "callbacks", "conversions", "datasets", "displays", "entries", "entry_regressor", "fpsg",
-    "glrm", "implicit_als", "io", "metrics", "model_selection", "presets", "spark", "testing",
-    "weighting",
+    "_old_callbacks", "_out_of_core", "_parameters", "_path", "_persistence", "_progress",
+    "_ranking", "_sampling", "_state", "_table_model", "_tables", "_updates", "_weights",
+    "block_file", "callbacks", "conversions", "datasets", "displays", "entries",
+    "entry_regressor", "fpsg", "glrm", "implicit_als", "io", "metrics", "model_selection",
+    "presets", "spark", "testing", "weighting",
 }  # fmt: skip
 NUMBA = {"_jit", "_kernel_cache", "_record", "_simd"}
 PYSPARK = {"_cluster", "_fpsg_cluster", "_glrm_cluster", "_implicit_cluster", "backends.spark"}
