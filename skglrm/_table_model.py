@@ -21,6 +21,9 @@ from .entries import Entries
 
 __all__ = ["TableModel"]
 
+NO_COST = 1e-150
+"""Columns whose best constants cost no more are constant, and no unit of costs."""
+
 
 class TableModel(Factorizer):
     """Base of models of tables: what follows from factors, offsets, and losses by column."""
@@ -250,7 +253,7 @@ class TableModel(Factorizer):
 
     def _costs(self, cells: Entries, predict: Any) -> tuple[float, float, float]:
         columns, constants = self._columns, self._constants
-        unit = np.where(self._null.costs > 0, self._null.costs, np.inf)
+        unit = np.where(self._null.costs > NO_COST, self._null.costs, np.inf)
         if np.isinf(unit).all():
             unit[:] = 1.0
         each = 1.0 / unit[cells.col]

@@ -177,7 +177,7 @@ PARAMETERS = {
     "loss": ({"loss": "square"}, "'loss'.*one of 'squared'.*Got 'square'"),
     "schedule": (
         {"schedule": "dsgd"},
-        "'schedule'.*one of 'fpsg', 'rotation', 'hogwild'.*Got 'dsgd'",
+        "'schedule'.*one of 'fpsg', 'rotation', 'averaging', 'hogwild'.*Got 'dsgd'",
     ),
     "unstored": ({"unstored": "zeros"}, "'unstored'.*one of 'missing', 'zero'.*Got 'zeros'"),
     "backend": ({"backend": "cuda"}, "[Bb]ackend.*'cuda'.*'numba-threads'"),

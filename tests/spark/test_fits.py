@@ -44,7 +44,9 @@ def table(missing=0.3):
 def assert_same(a, b):
     np.testing.assert_array_equal(a.row_factors_, b.row_factors_)
     np.testing.assert_array_equal(a.components_, b.components_)
-    assert a.loss_curve_ == b.loss_curve_
+    # The first cost of "cg" has been seen to differ by 7e-10 where kernels had just been compiled,
+    # with equal factors.
+    assert a.loss_curve_ == pytest.approx(b.loss_curve_, rel=1e-8)
 
 
 # ------------------------------------------------------------------ bits
