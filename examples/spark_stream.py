@@ -61,6 +61,8 @@ def main(spark):
 if __name__ == "__main__":
     from pyspark.sql import SparkSession
 
-    session = SparkSession.builder.master("local[2]").appName("ratings").getOrCreate()
+    builder = SparkSession.builder.master("local[2]").appName("ratings")
+    # Spark cuts what it shuffles into 200 pieces, were they of a few rows.
+    session = builder.config("spark.sql.shuffle.partitions", 2).getOrCreate()
     main(session)
     session.stop()

@@ -152,3 +152,11 @@ def test_a_start_that_nothing_leads_down_from_has_an_objective():
     for start in (np.zeros((3, 2)), 1e25 * np.float32([[1, -1], [-1, 1], [1, 1]])):
         assert np.isfinite(model.fit(start).loss_curve_).all()
         assert len(model.loss_curve_) == model.n_iter_ > 0
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_columns_whose_variance_has_no_inverse_are_scored_and_scaled_as_constant_ones(scale):
+    tiny = np.array([[1.3e-161, 0.0], [6.4e-161, 1.0], [2e-161, 0.5]])
+    model = GLRM(1, max_iter=2, tol=0, scale=scale).fit(tiny)
+    assert np.isfinite(model.column_weights_).all()
+    assert np.isfinite(model.score(Entries.from_matrix(tiny)))
