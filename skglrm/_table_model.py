@@ -257,9 +257,13 @@ class TableModel(Factorizer):
         if np.isinf(unit).all():
             unit[:] = 1.0
         each = 1.0 / unit[cells.col]
-        cost = columns.costs(cells.col, cells.value, predict) @ each
-        worst = columns.costs(cells.col, cells.value, lambda at, places: constants[places]) @ each
-        return len(cells), float(cost), float(worst)
+        with quiet_arithmetic():
+            cost = columns.costs(cells.col, cells.value, predict) @ each
+            best = columns.costs(cells.col, cells.value, lambda at, places: constants[places])
+            worst = best @ each
+        if np.isnan(cost):  # an infinite cost is bad, but is one
+            finite(cost)
+        return len(cells), float(cost), float(finite(worst))
 
     def _d2(self, n: float, cost: float, worst: float) -> float:
         if n < 2:

@@ -24,7 +24,7 @@ from ._growth import grow
 from ._observations import finite, quiet_arithmetic, read_input, unchanged_on_error
 from ._parameters import check_choice, check_flag, check_integer, check_real
 from ._path import RegularizationPath, follow_path
-from ._table_model import TableModel
+from ._table_model import NO_COST, TableModel
 from ._tables import Table, as_frame
 from ._weights import weighted_cells
 from .backends import effective_threads, get_backend
@@ -614,7 +614,7 @@ class GLRM(TableModel):
                 stacklevel=5,
             )
         if self.scale:
-            usable = ~plain & (null.costs > 0) & np.isfinite(null.costs)
+            usable = ~plain & (null.costs > NO_COST) & np.isfinite(null.costs)
             weights[usable] = 1.0 / null.costs[usable]
         return weights
 

@@ -256,6 +256,8 @@ def rows_and_columns_may_be_permuted(case):
     sides = (model.row_regularizer, model.column_regularizer)
     if isinstance(model.loss, list) or any(isinstance(one, R.Coupling) for one in sides):
         return "not asked"
+    if sides == ("none", "none"):  # what separates classes is best at infinity: rounding decides
+        return "not asked"
     params = {
         "scale": False,
         "solver": "proximal",

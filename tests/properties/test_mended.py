@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from skglrm import GLRM, Entries, FPSGFactorizer, ImplicitALS, metrics
+from skglrm import GLRM, Entries, FPSGFactorizer, ImplicitALS, load, metrics
 from skglrm.block_file import BlockFile
 from skglrm.losses import KL
 from skglrm.regularizers import L2, Fixed, Shifted, Simplex, get_regularizer
@@ -160,3 +160,18 @@ def test_columns_whose_variance_has_no_inverse_are_scored_and_scaled_as_constant
     model = GLRM(1, max_iter=2, tol=0, scale=scale).fit(tiny)
     assert np.isfinite(model.column_weights_).all()
     assert np.isfinite(model.score(Entries.from_matrix(tiny)))
+
+
+def test_a_score_that_cannot_be_calculated_is_refused_in_words():
+    X = np.array([[-2e300, 1e300, 8e299], [3e300, -2e300, 5e299], [1e300, 2e300, -1e300]])
+    model = GLRM(1, max_iter=1).fit(X / 1e300)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        model.score(X)
+
+
+def test_a_file_of_a_model_without_rows_is_refused(tmp_path):
+    model = GLRM(2, max_iter=1).fit(np.arange(12.0).reshape(4, 3))
+    model.row_factors_ = model.row_factors_[:0]
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="factors"):
+        load(tmp_path / "model")
