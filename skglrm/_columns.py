@@ -36,6 +36,9 @@ GAP = 1e-3
 EXACT_UNITS = 64
 """With more columns than this, units are rounded to powers of two."""
 
+LEAST_UNIT = 1e-75
+"""Columns that vary by less are taken for constant: the square of a unit has an inverse."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -255,7 +258,7 @@ class Columns:
             )
             if has_unit:
                 own = deviations[group.columns]
-                out[group.places[:, 0]] = np.where(own > 0, own, 1.0)
+                out[group.places[:, 0]] = np.where(own > LEAST_UNIT, own, 1.0)
         return out
 
     @property

@@ -200,6 +200,7 @@ def _check_shapes(model: Any) -> None:
     # Without rows or columns k could be any number, and no byte of the file would have to hold it.
     _demand(n_rows > 0 and n_columns > 0, "factors")
     _demand(type(n_features) is int, "n_features_in_")
+    _demand(fitted.get("_n_features_out", k) == k, "_n_features_out")
     _demand(k == rank and W.dtype == H.dtype and W.dtype in (np.float32, np.float64), "factors")
     _demand("component_slices_" in fitted or n_features == n_columns, "n_features_in_")
     if fitted.get("_columns") is not None:

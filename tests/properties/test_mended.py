@@ -175,3 +175,11 @@ def test_a_file_of_a_model_without_rows_is_refused(tmp_path):
     model.save(tmp_path / "model")
     with pytest.raises(ValueError, match="factors"):
         load(tmp_path / "model")
+
+
+def test_a_file_that_promises_more_components_than_it_has_is_refused(tmp_path):
+    model = GLRM(2, max_iter=1).fit(np.arange(12.0).reshape(4, 3))
+    model._n_features_out = 2**64  # as many names would be made
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="_n_features_out"):
+        load(tmp_path / "model")
