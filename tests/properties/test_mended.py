@@ -183,3 +183,16 @@ def test_a_file_that_promises_more_components_than_it_has_is_refused(tmp_path):
     model.save(tmp_path / "model")
     with pytest.raises(ValueError, match="_n_features_out"):
         load(tmp_path / "model")
+
+
+def test_a_row_without_cells_gets_what_is_preferred_even_if_the_fit_is_exact():
+    cells = np.full((5, 1), 0.4)
+    cells[[0, 3]] = np.nan
+    rng = np.random.default_rng(0)
+    model = GLRM(
+        2, row_regularizer="nonnegative", column_regularizer="nonnegative", offset=True,
+        init=(rng.normal(size=(5, 2)), rng.normal(size=(2, 1))), solver="sgd", max_iter=2, tol=0,
+        random_state=0,
+    ).fit(cells)  # fmt: skip
+    np.testing.assert_array_equal(model.row_factors_[[0, 3]], 0)
+    np.testing.assert_array_equal(model.transform(cells)[[0, 3]], 0)
