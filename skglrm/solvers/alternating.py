@@ -324,4 +324,8 @@ def finish(problem: Problem, X: Floats, H: Floats, backend: Backend, turned: boo
         if found.loss + found.penalty <= present * (1 + SAME):
             X[:] = cold
             return _objective(problem, found, columns, X, H)
+        # Rows without cells cost no more, whatever rounding says of a fit that is exact.
+        is_empty = sum(np.diff(group.by_row.indptr) for group in problem.groups) == 0
+        X[is_empty] = cold[is_empty]
+        rows = row_side(problem, X, H)
     return _objective(problem, rows.run(settle, backend), columns, X, H)

@@ -246,6 +246,8 @@ def solve_side(
     ------
     SingularRowError
         If the factors of a row are not determined.
+    LinAlgError
+        If they are, but by numbers of sizes too different to calculate with.
     """
     dtype, k = target.dtype, target.shape[1]
     if not model.unobserved_weight:
@@ -265,7 +267,10 @@ def solve_side(
     results = backend.map(_run_task, tasks, shared)
     failed = [row for _, row in results if row >= 0]
     if failed:
-        raise SingularRowError(min(failed))
+        row = min(failed)
+        if side.ridge[row] > 0:  # determined: what fails is the arithmetic
+            raise np.linalg.LinAlgError("sizes of numbers differ too much")
+        raise SingularRowError(row)
     return math.fsum(cost for cost, _ in results)
 
 
