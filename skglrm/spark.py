@@ -292,10 +292,14 @@ def update_exactly_once(
                 f"Stream {stream!r} hands out batch {batch_id}, but {last} is in the model: "
                 "its numbers begin anew, as with a new checkpoint directory. Give it a new name."
             )
-        if batch_id == last or batch.isEmpty():
+        if batch_id == last:
+            return versions.current
+        # The update is made here: one job brings the cells, none numbers their ids on the cluster.
+        cells = batch.select(row, col, value).toArrow()
+        if not cells.num_rows:
             return versions.current
         model = versions.load()
-        model.partial_fit(Entries.from_spark(batch, row=row, col=col, value=value).collect())
+        model.partial_fit(Entries.from_frame(cells, row=row, col=col, value=value))
         batches[stream] = batch_id
         return versions.publish(model, **{**notes, "batches": batches})
 

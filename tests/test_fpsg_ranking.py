@@ -14,7 +14,14 @@ from skglrm._jit import read_only
 from skglrm._simd import LANES, Width, aligned_zeros
 from skglrm.kernels import pairwise, sgd
 from skglrm.kernels.grid import entry_type
-from skglrm.kernels.pairwise import draw_negative, is_among, random_bits, rank_block
+from skglrm.kernels.pairwise import (
+    draw_negative,
+    is_among,
+    mark_of,
+    mark_positives,
+    random_bits,
+    rank_block,
+)
 from skglrm.kernels.sgd import GradientStep, ProximalStep, settle_rows
 from skglrm.metrics import auc_score
 from skglrm.solvers import block_sgd
@@ -58,6 +65,8 @@ def in_python(monkeypatch):
         "column_of",
         "random_bits",
         "is_among",
+        "guess",
+        "mark_of",
         "tail_and_slope",
         "weight_at",
     ):
@@ -99,9 +108,11 @@ class Case:
             read_only(a.astype(t))
             for a, t in ((self.matrix.indptr, np.int64), (self.matrix.indices, np.int32))
         )
+        marks = np.zeros(columns.size, np.uint8)
+        mark_positives(indptr, columns, n, 0, indptr.size - 1, marks)
         return kernel(
             step, Width(self.width), entries, weighted, 0, entries.size, clock, np.uint64(5), bands,
-            indptr, columns, P, Q, row_state, column_state,
+            indptr, columns, read_only(marks), P, Q, row_state, column_state,
         )  # fmt: skip
 
 
@@ -171,11 +182,29 @@ def test_random_bits_are_those_of_the_source_and_spread_evenly():
     assert np.unique(bits).size == 4000
 
 
+@pytest.mark.parametrize("start", [0, 20])
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 8, 9])
-def test_the_search_finds_what_is_there(n):
-    numbers = np.concatenate([[-5], 3 * np.arange(n), [999]]).astype(np.int32)
-    for w in range(-4, 30):
-        assert is_among(read_only(numbers), 1, 1 + n, w) == (w in numbers[1 : 1 + n])
+def test_the_search_finds_what_is_there(n, start):
+    numbers = np.concatenate([[-5], start + np.arange(n) ** 2, [999]]).astype(np.int32)
+    for w in range(101):
+        expected = w in numbers[1 : 1 + n]
+        assert is_among(read_only(numbers), 1, 1 + n, w, 101) == expected
+
+
+def test_marks_miss_no_positive_and_clear_most_others():
+    rng, n_columns = np.random.default_rng(0), 5000
+    rows = [np.sort(rng.choice(n_columns, n, replace=False)) for n in (0, 1, 40, 700, 5000)]
+    indptr = np.cumsum([0, *map(len, rows)])
+    positives = read_only(np.concatenate(rows).astype(np.int32))
+    marks = np.zeros(positives.size, np.uint8)
+    mark_positives(read_only(indptr), positives, n_columns, 0, len(rows), marks)
+    for row, begin, end in zip(rows, indptr, indptr[1:], strict=False):
+        places = [mark_of(w, begin, end, n_columns) for w in range(n_columns if len(row) else 0)]
+        assert all(begin <= byte < end for byte, _ in places)
+        marked = np.array([bool(marks[byte] & bit) for byte, bit in places])
+        assert marked[row].all()
+        if 0 < len(row) < 1000:
+            assert marked.mean() < 0.13 + len(row) / n_columns
 
 
 def test_every_column_is_a_negative_equally_often_but_positives_never():

@@ -47,7 +47,10 @@ RING = 128
 """Places for pairs that are drawn and not yet visited; a power of 2."""
 
 CHUNK = 64
-"""Entries whose negatives are drawn in one go: their searches do not wait for each other."""
+"""Entries whose negatives are drawn in one go: their looks at marks do not wait for each other."""
+
+MARKS = 8
+"""Bits of a row's marks for each of its entries: one draw in nine meets a set one by chance."""
 
 HUGE = 1e100
 """Losses share a logarithm until the product of its arguments is as large: no pause is so long
@@ -64,25 +67,25 @@ ROUNDS = 7
 
 @kernel
 def rank_block(
-    step, width, entries, weighted, start, stop, clock, key, bands, indptr, positives,
+    step, width, entries, weighted, start, stop, clock, key, bands, indptr, positives, marks,
     P, Q, row_state, column_state,
 ):  # fmt: skip
     """Visit entries start..stop once, each with a negative; return the sum of losses before visits.
 
     ``bands`` (5,): first column and number of columns of home, the same of guest, and the number
     of all columns.  ``indptr`` (n_rows + 1,), ``positives``: the sorted columns of every row's
-    entries.
+    entries; ``marks``: where these are, roughly, see ``mark_positives``.
     The rest is as for ``sgd_block``.
     """
     total, product, limit = 0.0, 1.0, LARGE
-    queue, searches = np.empty((RING, 4), np.int64), np.empty((3, CHUNK), np.int64)
+    queue, drawn = np.empty((RING, 4), np.int64), np.empty((3, CHUNK), np.int64)
     drawn_until, n, s, due = start, 0, 0, np.int64(clock)
     i, j, w, slow, fast = 0, 0, 0, P[0, 0], P[0, 0]
     while True:
         while drawn_until < stop and n - s <= RING - CHUNK:
             end = min(drawn_until + CHUNK, stop)
             n = draw_chunk(
-                entries, drawn_until, end, key, bands, indptr, positives, searches, queue, n
+                entries, drawn_until, end, key, bands, indptr, positives, marks, drawn, queue, n
             )
             drawn_until = end
         if s == n:
@@ -146,38 +149,57 @@ def tail_and_slope(ahead_by):
 
 
 @kernel
-def draw_chunk(entries, start, stop, key, bands, indptr, positives, searches, queue, n):
+def draw_chunk(entries, start, stop, key, bands, indptr, positives, marks, drawn, queue, n):
     """Queue the entries start..stop that get a negative, each as row, column, negative, entry.
 
-    ``n`` are queued already, in a ring; returns their new number.  ``searches`` (3, CHUNK) is
-    scratch.  Negatives are those of ``draw_negative``, but the searches for first candidates go
-    side by side, step by step: one alone is a chain of loads whose end a CPU cannot foresee.
+    ``n`` are queued already, in a ring; returns their new number.  ``drawn`` (3, CHUNK) is scratch.
+    Negatives are those of ``draw_negative``, but marks clear most first candidates, without a
+    branch that a CPU could guess wrong.
     """
-    candidate, low, size = searches[0], searches[1], searches[2]
+    candidate, suspect, near, n_suspects = drawn[0], drawn[1], drawn[2], 0
     for e in range(stop - start):
         candidate[e] = column_of(np.uint64(start + e), np.uint64(0), key, bands)
-    largest = np.int64(0)
     for e in range(stop - start):
         i = entries[start + e]["row"]
-        low[e], size[e] = indptr[i], indptr[i + 1] - indptr[i]
-        largest = max(largest, size[e])
-    while largest > 1:
-        largest -= largest >> 1
-        for e in range(stop - start):
-            # Unsigned, because numba asks of every signed index whether it is negative.
-            half = size[e] >> 1
-            middle = np.uintp(low[e] + half)
-            low[e] += half * (positives[middle] <= candidate[e])
-            size[e] -= half
+        byte, bit = mark_of(candidate[e], indptr[i], indptr[i + 1], bands[4])
+        suspect[n_suspects] = e
+        n_suspects += (marks[byte] & bit) != 0
+    for s in range(n_suspects):  # lists are on their way while the first is searched
+        i = entries[start + suspect[s]]["row"]
+        near[s] = positives[guess(indptr[i], indptr[i + 1], candidate[suspect[s]], bands[4])]
+    for s in range(n_suspects):
+        e = suspect[s]
+        i = entries[start + e]["row"]
+        candidate[e] = draw_negative(start + e, key, bands, positives, indptr[i], indptr[i + 1])
     for e in range(stop - start):
-        i, w = np.int64(entries[start + e]["row"]), candidate[e]
-        if positives[np.uintp(low[e])] == w:
-            w = draw_negative(start + e, key, bands, positives, indptr[i], indptr[i + 1])
         at = n & (RING - 1)
-        queue[at, 0], queue[at, 1] = i, np.int64(entries[start + e]["column"])
-        queue[at, 2], queue[at, 3] = w, start + e
-        n += w >= 0
+        queue[at, 0], queue[at, 1] = entries[start + e]["row"], entries[start + e]["column"]
+        queue[at, 2], queue[at, 3] = candidate[e], start + e
+        n += candidate[e] >= 0
     return n
+
+
+@kernel
+def mark_of(column, begin, end, n_columns):
+    """Return the byte and the bit of a column among the marks of a row, begin..end."""
+    bit = np.uint64(column * (MARKS * (end - begin) / n_columns))
+    byte = np.uintp(begin) + np.uintp(bit >> np.uint64(3))
+    return byte, np.uint8(np.uint64(1) << (bit & np.uint64(7)))
+
+
+@kernel
+def mark_positives(indptr, positives, n_columns, start, stop, marks):
+    """Set the marks of the rows start..stop: a bit for every column of theirs.
+
+    A row has as many bytes as entries.  A column whose bit is not set is none of them (Bloom 1970),
+    which is one load where a search takes several, each of which waits for the one before.  Bits
+    are in the order of columns, which have random places: so they are spread as if by a hash, and
+    those of a band of columns lie side by side.
+    """
+    for i in range(start, stop):
+        for c in range(indptr[i], indptr[i + 1]):
+            byte, bit = mark_of(positives[c], indptr[i], indptr[i + 1], n_columns)
+            marks[byte] |= bit
 
 
 @kernel
@@ -189,7 +211,7 @@ def draw_negative(t, key, bands, positives, begin, end):
     """
     for attempt in range(ATTEMPTS):
         w = column_of(np.uint64(t), np.uint64(attempt), key, bands)
-        if not is_among(positives, begin, end, w):
+        if not is_among(positives, begin, end, w, bands[4]):
             return w
     return np.int64(-1)
 
@@ -220,18 +242,29 @@ def random_bits(counter, attempt, key):
 
 
 @kernel
-def is_among(positives, begin, end, w):
-    """Whether w is one of the ascending numbers positives[begin:end].
+def is_among(positives, begin, end, w, n_columns):
+    """Whether w is one of the ascending numbers positives[begin:end], all below n_columns.
 
-    A binary search without branches, which a CPU would guess wrong half of the time.
+    Columns have random places, so a guess of where w would be among n of them is off by less than
+    √n on average: some neighbours, where a binary search would look all over the list.
     """
-    # Unsigned, because numba asks of every signed index whether it is negative.
-    low, n, one = np.uintp(begin), np.uintp(end - begin), np.uintp(1)
-    while n > one:
-        half = n >> one
-        low += half * np.uintp(positives[low + half] <= w)
-        n -= half
-    return end > begin and positives[low] == w
+    if begin == end:
+        return False
+    first, last, at = np.uintp(begin), np.uintp(end - 1), guess(begin, end, w, n_columns)
+    while positives[at] > w and at > first:
+        at -= np.uintp(1)
+    while positives[at] < w and at < last:
+        at += np.uintp(1)
+    return positives[at] == w
+
+
+@kernel
+def guess(begin, end, w, n_columns):
+    """Where w would be in positives[begin:end], were these evenly spread.
+
+    Unsigned, because numba asks of every signed index whether it is negative.
+    """
+    return np.uintp(begin) + np.uintp(w * ((end - begin) / n_columns))
 
 
 @kernel

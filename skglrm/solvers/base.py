@@ -33,7 +33,8 @@ def _take_control() -> None:
 
 _lock = threading.Lock()
 _within: set[object] = set()
-_limit: Any = None
+_before: list[tuple[Any, int]] = []
+"""Libraries, and the numbers of threads to give back to them."""
 
 
 @contextlib.contextmanager
@@ -43,22 +44,42 @@ def one_blas_thread() -> Iterator[None]:
     The number belongs to the process: of fits that run side by side the first sets it, and the last
     gives it back.  Inside of another one it costs nothing; else half a millisecond.
     """
-    global _limit
     me = object()
     try:
         with _lock:
-            if _limit is None:
-                _take_control()
-                _limit = _controller().limit(limits=1, user_api="blas")
             _within.add(me)
+            if not _before:
+                _take_one_thread()
         yield
     finally:
-        with _lock:
-            _within.discard(me)
-            if not _within and _limit is not None:
-                _take_control()
-                _limit.restore_original_limits()
-                _limit = None
+        try:
+            _leave(me)
+        except KeyboardInterrupt:  # the number would stay as it is for good
+            _leave(me)
+            raise
+
+
+def _take_one_thread() -> None:
+    """Write down the numbers first: whoever is interrupted here can still give them back."""
+    _take_control()
+    _before[:] = [
+        (library, library.num_threads)
+        for library in _controller().lib_controllers
+        if library.user_api == "blas"
+    ]
+    for library, _ in _before:
+        library.set_num_threads(1)
+
+
+def _leave(me: object) -> None:
+    """Give the numbers back after the last fit; doing it twice does no harm."""
+    with _lock:
+        _within.discard(me)
+        if not _within and _before:
+            _take_control()
+            for library, n in _before:
+                library.set_num_threads(n)
+            _before.clear()
 
 
 @dataclass(frozen=True)

@@ -545,7 +545,7 @@ def _rank_block(job: int, work: _Work) -> float:
         work.step, work.width,
         entries, _weighted(entries), start, stop, work.clock(block),
         key_of(work.seed, work.epoch, block), bands_of(grid, block, guest),
-        positives.indptr, positives.columns,
+        positives.indptr, positives.columns, positives.marks,
         rows.factors, columns.factors, rows.state, columns.state,
     )  # fmt: skip
 

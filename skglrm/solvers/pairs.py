@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from .._jit import read_only
 from ..backends.base import Backend
-from ..kernels.pairwise import draw_pairs, list_positives, sort_positives
+from ..kernels.pairwise import draw_pairs, list_positives, mark_positives, sort_positives
 from .grid import Grid
 
 __all__ = ["Positives", "bands_of", "key_of"]
@@ -27,6 +28,7 @@ class Positives:
 
     indptr: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int32]
+    marks: npt.NDArray[np.uint8]
     n_columns: int
 
     @classmethod
@@ -45,7 +47,11 @@ class Positives:
             first = np.searchsorted(rows, rows)
             columns[position[rows] + np.arange(rows.size) - first] = more[1][order]
             sort_positives(read_only(indptr), np.unique(rows).astype(np.int64), columns)
-        return cls(read_only(indptr), read_only(columns), n_columns)
+        indptr, columns = read_only(indptr), read_only(columns)
+        marks = np.empty(columns.size, np.uint8)  # not zeros, which get no large pages
+        bands = [*itertools.pairwise(grid.row_bands.edges.tolist())]
+        backend.map(_mark_rows, bands, (indptr, columns, n_columns, marks))
+        return cls(indptr, columns, read_only(marks), n_columns)
 
     def pairs(self, rows: Integers, columns: Integers, seed: int) -> npt.NDArray[np.int32]:
         """Compare entries with fixed negatives: (n_pairs, 3) of row, column, negative."""
@@ -80,6 +86,12 @@ def _run_of(grid: Grid, band: int) -> tuple[int, int]:
 def _count_rows(run: tuple[int, int], shared: Any) -> npt.NDArray[np.int64]:
     grid, n_rows = shared
     return np.bincount(grid.entries["row"][slice(*run)], minlength=n_rows)
+
+
+def _mark_rows(run: tuple[int, int], shared: Any) -> None:
+    indptr, columns, n_columns, marks = shared
+    marks[indptr[run[0]] : indptr[run[1]]] = 0
+    mark_positives(indptr, columns, n_columns, *run, marks)
 
 
 def _list_rows(run: tuple[int, int], shared: Any) -> None:

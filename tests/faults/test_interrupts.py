@@ -3,19 +3,22 @@
 import contextlib
 import copy
 import gc
+import itertools
 import random
 import signal
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 from sklearn.base import clone
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skglrm import GLRM, Entries, FPSGFactorizer, ImplicitALS
 from skglrm.backends import ThreadsBackend
 from skglrm.block_file import BlockFile
+from skglrm.solvers.base import one_blas_thread
 from skglrm.solvers.schedule import Rotation
 
 pytestmark = [
@@ -170,6 +173,35 @@ def test_an_interrupted_update_leaves_the_model_as_it_was(name):
             assert_same(one, fitted if hits[-1] else expected)
             if hits[-1]:
                 assert_same(one.partial_fit(parts[1]), expected)
+
+
+def test_ctrl_c_anywhere_gives_the_threads_of_blas_back():
+    with threadpool_limits(limits=2, user_api="blas"):
+        expected, ended = blas_threads(), False
+        for moment in itertools.count():
+            n_events = 0
+
+            def press(frame, event, argument, moment=moment):
+                nonlocal n_events
+                n_events += event in ("call", "c_return")  # where Python looks for signals
+                if n_events == moment + 1:
+                    n_events += 1
+                    raise KeyboardInterrupt
+
+            sys.setprofile(press)
+            try:
+                with one_blas_thread():
+                    pass
+                ended = n_events <= moment
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.setprofile(None)
+            gc.collect()
+            assert blas_threads() == expected, moment
+            if ended:
+                break
+    assert moment > 20
 
 
 def test_an_interrupted_writer_of_a_block_file_leaves_no_file(tmp_path):

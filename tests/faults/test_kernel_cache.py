@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -130,6 +131,7 @@ print(json.dumps([evaluate(Quadratic(), 3.0, 0.0), evaluate._cache.cache_path]))
 def test_without_any_folder_to_write_to_kernels_are_compiled(run, small_copy, tmp_path):
     # Files where folders would be, since permissions do not stop root.
     in_tree = small_copy / "skglrm" / "kernels" / "__pycache__"
+    shutil.rmtree(in_tree, ignore_errors=True)  # of another test
     (tmp_path / "home").write_text("no folder", encoding="utf-8")
     nowhere = str(tmp_path / "home")
     places = ("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "USERPROFILE")
