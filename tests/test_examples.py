@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ERRORS = "error,ignore::DeprecationWarning,ignore::PendingDeprecationWarning"
 
 
-def run(name: str, *arguments: str, cwd: Path, warnings: str = ERRORS) -> str:
-    environment = {
+def run(name: str, *arguments: str, cwd: Path, warnings: str = ERRORS, **environment: str) -> str:
+    environment |= {
         "MPLBACKEND": "Agg",
         "PYTHONPATH": str(Path(skglrm.__file__).parents[1]),  # what these tests import
         "PYTHONUTF8": "1",
@@ -111,7 +111,11 @@ def test_a_stream_updates_what_is_served(tmp_path):
         check_java()
     except SparkBackendError as error:
         pytest.skip(str(error))
-    said = run("spark_stream.py", cwd=tmp_path, warnings="default")  # pyspark has some of its own
+    quick = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for a process that lives for seconds
+    said = run(
+        "spark_stream.py", cwd=tmp_path, warnings="default",  # pyspark has some of its own
+        JDK_JAVA_OPTIONS=quick,
+    )  # fmt: skip
     assert "v000003 knows 120 users" in said
     (films,) = re.findall(r"user 115 is shown films \[(.*)\]", said)
     assert all(int(film) % 2 == 1 for film in films.split(","))  # an odd taste
