@@ -41,12 +41,15 @@ N_SLOW, N_STATE = LANES, 8
 GAP, POINT = 10 + (1 + 5**0.5) / 2, 32
 TICKS = round(GAP * 2**POINT)
 LARGE = 2.5
-AHEAD = 6
 
-RING = 128
+AHEAD = 12
+"""Visits between the call for rows and their use: more than in kernels/sgd.py, as guests come from
+anywhere in their band."""
+
+RING = 256
 """Places for pairs that are drawn and not yet visited; a power of 2."""
 
-CHUNK = 64
+CHUNK = 128
 """Entries whose negatives are drawn in one go: their looks at marks do not wait for each other."""
 
 MARKS = 8
