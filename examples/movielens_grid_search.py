@@ -30,7 +30,7 @@ from skglrm import Entries, EntryRegressor, FPSGFactorizer
 NEAR_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared/data/ml-100k-u.data"
 
 GRID = {"n_components": [8, 32, 64], "regularization": [0.08, 0.12, 0.16]}
-FOLDS = KFold(3, shuffle=True, random_state=0)
+FOLDS = KFold(5, shuffle=True, random_state=0)
 MODEL = FPSGFactorizer(max_iter=30, random_state=0)
 N_JOBS = 2
 
@@ -54,12 +54,13 @@ def search_on_entries(train):
     return GridSearchCV(MODEL, GRID, cv=FOLDS, n_jobs=N_JOBS).fit(train)
 
 
-def search_on_ids(user, item, rating):
+def search_on_ids(user, item, rating, n_components):
     """The same as an ordinary regression on two columns of ids, which may be strings."""
+    model = clone(MODEL).set_params(n_components=n_components)
     X = np.array([[f"user {u}", f"item {i}"] for u, i in zip(user, item, strict=True)], object)
     return GridSearchCV(
-        EntryRegressor(MODEL),
-        {f"estimator__{name}": values for name, values in GRID.items()},
+        EntryRegressor(model),
+        {"estimator__regularization": GRID["regularization"]},
         cv=FOLDS,
         scoring="neg_root_mean_squared_error",
         n_jobs=N_JOBS,
@@ -137,7 +138,8 @@ def main():
     rmse = root_mean_squared_error(test.value, predicted)
     print(f"  root mean squared error on the ratings held out: {rmse:.4f}")
 
-    by_ids = search_on_ids(user[~is_test], item[~is_test], rating[~is_test])
+    rank = search.best_params_["n_components"]
+    by_ids = search_on_ids(user[~is_test], item[~is_test], rating[~is_test], rank)
     print("\nGridSearchCV on EntryRegressor with string ids:")
     print(f"  best: {by_ids.best_params_}, cross-validated error {-by_ids.best_score_:.4f}")
 
