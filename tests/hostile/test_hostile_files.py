@@ -19,7 +19,7 @@ X = np.arange(12.0).reshape(4, 3) % 5
 X[1, 2] = np.nan
 
 
-def test_a_thousand_hostile_files_are_read_or_refused_in_words():
+def test_hundreds_of_hostile_files_are_read_or_refused_in_words():
     command = [
         sys.executable,
         str(RUN),
@@ -28,11 +28,11 @@ def test_a_thousand_hostile_files_are_read_or_refused_in_words():
         "--jobs",
         "1",
         "--cases",
-        "1000",
+        "300",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert int(re.search(r"(\d+)  generated cases", done.stdout)[1]) >= 1000
+    assert int(re.search(r"(\d+)  generated cases", done.stdout)[1]) >= 300
 
 
 @pytest.fixture(scope="module")
