@@ -130,7 +130,8 @@ def _header_of(
             )
         raise ValueError(f"{path} is no file that save has written, or it is truncated.")
     try:
-        header = json.loads(file.read(length))
+        # Decoded here, because json would look for a codec that suits the bytes, and import it.
+        header = json.loads(file.read(length).decode())
         about = header["__metadata__"]
         is_ours = about["format"] == FORMAT
         version = int(about["version"])

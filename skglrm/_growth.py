@@ -14,7 +14,7 @@ from ._column_losses import in_units
 from ._columns import Columns, Null, predictor
 from ._factorizer import count_entries
 from ._ids import extended, grown, position_dtype
-from ._observations import read_matrix
+from ._observations import finite, read_matrix
 from ._tables import as_frame
 from ._updates import moved
 from .entries import Entries
@@ -257,11 +257,11 @@ def _store(model: Any, batch: _Batch, counts: Any, row_ids: Any, col_ids: Any) -
     model._column_counts = column_counts + added[1][0]
     model._column_sums = extended(model._column_sums, matrix.shape[1], 0) + added[1][1]
     model.baseline_ = float(model._row_sums.sum() / max(1, model._row_counts.sum()))
-    model.row_factors_ = batch.W.astype(dtype)
-    H = np.ascontiguousarray(batch.H[:, : batch.k], dtype)
+    model.row_factors_ = finite(batch.W.astype(dtype))  # in double precision they may be larger
+    H = np.ascontiguousarray(finite(batch.H[:, : batch.k].astype(dtype)))
     model.components_ = H.T
     if model.offset:
-        model.offset_ = batch.H[:, batch.k].astype(dtype)
+        model.offset_ = finite(batch.H[:, batch.k].astype(dtype))
     else:
         model.offset_ = np.zeros(len(H), dtype)
     model.losses_ = list(batch.columns.losses)

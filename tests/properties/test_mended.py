@@ -1,5 +1,7 @@
 """What generated cases have found, each as the smallest case that shows it."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -211,3 +213,28 @@ def test_rows_without_cells_are_alike_where_rows_go_on_from_their_fit():
             max_iter=2, tol=0.0,
         ).fit(table)  # fmt: skip
         np.testing.assert_array_equal(model.row_factors_[0], model.row_factors_[3])
+
+
+def test_an_update_that_overflows_leaves_the_model():
+    small = np.float32([[1e-3, 2e-3], [2e-3, 1e-3], [3e-3, 1e-3]])
+    model = GLRM(1, regularization=0.0, init="random", max_iter=3, tol=0, random_state=0).fit(small)
+    model.components_ *= np.float32(1e-3)
+    before = model.row_factors_.copy()
+    with pytest.raises(FloatingPointError, match="not finite.*Divide X"):
+        model.partial_fit(np.float32([[3e38, 3e38]]))
+    np.testing.assert_array_equal(model.row_factors_, before)
+
+
+def test_a_header_in_another_encoding_is_refused_and_looks_for_no_codec(tmp_path):
+    ImplicitALS(1, max_iter=1).fit(X).save(tmp_path / "model")
+    content = (tmp_path / "model").read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size].decode().encode("utf-16-be")
+    (tmp_path / "model").write_bytes(
+        len(header).to_bytes(8, "little") + header + content[8 + size :]
+    )
+    for name in ("utf_16_be", "utf_32_be"):
+        sys.modules.pop(f"encodings.{name}", None)
+    with pytest.raises(ValueError, match="damaged|no file that save"):
+        load(tmp_path / "model")
+    assert "encodings.utf_16_be" not in sys.modules
