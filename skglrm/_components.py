@@ -46,19 +46,36 @@ def explained_shares(
     every = row_stride(matrix.nnz) if every is None else every
     chosen = np.arange(0, matrix.shape[0], every)
     part = matrix if every == 1 else matrix[chosen]
-    rows = chosen[np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))]
+    rows = np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))
     weights = column_weights[part.indices]
+    W, H = (np.ascontiguousarray(side.T, np.float64) for side in (W[chosen], H))
 
-    def total(group: Group, predictions: Floats, observed: Floats, w: Floats) -> float:
-        return float(np.sum(group.costs(predictions, observed) * w))
-
-    whole, nothing, without = 0.0, 0.0, np.zeros(H.shape[1])
+    losses = np.zeros(2 + len(H))
     for group, at, places in columns.groups_of(part.indices):
-        shares = W[rows[at]][:, None, :].astype(np.float64) * H[places]  # (n_cells, d, k)
-        constants, observed, w = b[places].astype(np.float64), part.data[at], weights[at]
-        predictions = constants + shares.sum(axis=2)
-        whole += total(group, predictions, observed, w)
-        nothing += total(group, constants, observed, w)
-        for c in range(without.size):
-            without[c] += total(group, predictions - shares[:, :, c], observed, w)
-    return (without - whole) / nothing if nothing > 0 else np.zeros(without.size)
+        cells = rows[at], places, b[places].astype(np.float64), part.data[at], weights[at]
+        losses += _losses_without(group, W, H, *cells)
+    whole, nothing, without = losses[0], losses[1], losses[2:]
+    return (without - whole) / nothing if nothing > 0 else np.zeros(len(H))
+
+
+def _losses_without(
+    group: Group,
+    W: Floats,
+    H: Floats,
+    rows: npt.NDArray[Any],
+    places: npt.NDArray[Any],
+    constants: Floats,
+    observed: Floats,
+    weights: Floats,
+) -> npt.NDArray[np.float64]:
+    """Loss with all k components, with none, and without each (2 + k,); W, H have k rows."""
+
+    def share(c: int) -> Floats:  # made twice: all of them at once would not fit the cache
+        return W[c][rows][:, None] * H[c][places]
+
+    def loss(predictions: Floats) -> float:
+        return float(np.sum(group.costs(predictions, observed) * weights))
+
+    every = range(len(H))
+    whole = constants + sum(map(share, every))
+    return np.array([loss(whole), loss(constants), *(loss(whole - share(c)) for c in every)])

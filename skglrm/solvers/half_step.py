@@ -134,8 +134,7 @@ class Term:
         Y = np.zeros((m, -(-K // 8) * 8))
         Y[:, :K] = self.other[:, 0]
         gram, lacking = np.zeros((K, K)), self.cells.lacking
-        fullest = int(np.diff(self.cells.indptr).max(initial=0))
-        if lacking[0][-1] or fullest == self.cells.n_columns:  # else nobody reads it
+        if lacking[0][-1] or self.cells.is_somewhere_full:  # else nobody reads it
             with one_blas_thread():
                 gram = np.ascontiguousarray((Y.T @ Y)[:K, :K])
         return lacking, read_only(Y), read_only(gram)
@@ -570,12 +569,11 @@ def _exact_step(
     if side.methods[block.part].strength is not None:
         x[:, :, : side.n_free] = 0.0  # so that the result does not depend on where it came from
     if x.any():
-        slope = _moved(A, G, x, alone=thorough)[2]
+        slope = _slope_after(A, G, x, alone=thorough)
     z = side.minimised(block.part, A, slope, x, np.ones(rows.size), thorough)
     new, penalty = z.astype(state.x.dtype, copy=False), side.penalties(part, z)
     z = new.astype(np.float64, copy=False)
-    linear, curved, _ = _moved(A, G, z, alone=thorough)
-    loss = F + linear + 0.5 * curved
+    loss = F + _rise(A, G, z, alone=thorough)
     if side.bound is not None or (loss < 1e-7 * F).any():
         loss = side.losses(rows, new)  # the sum above has lost too many digits
     return state._replace(x=new, penalty=penalty), loss
@@ -600,7 +598,7 @@ def _searched_step(
         new = z.astype(state.x.dtype)
         R = side.penalties(part, z)
         step = z - x0[todo]
-        curved = scale * _moved(A[todo], G[todo], step, alone=True)[1]
+        curved = scale * _moved(A[todo], G[todo], step)[1]
         value = side.losses(rows[todo], new)
         total = value + R
         if side.bound is not None:
@@ -639,11 +637,23 @@ def _add_complete_slope(
     F += cells.half_squares[rows]
 
 
-def _moved(A: Doubles, G: Doubles, step: Doubles, alone: bool) -> tuple[Doubles, Doubles, Doubles]:
-    """Slope along a step, curvature along it, and the slope of the model after it."""
+def _slope_after(A: Doubles, G: Doubles, step: Doubles, alone: bool) -> Doubles:
+    """Slope of a model after a step."""
     if A.shape[:2] == (1, 1) and not alone:
-        bent = (step[:, 0] @ A[0, 0])[:, None]
-        return (*(np.einsum("pcm,pcm->p", one, step) for one in (G, bent)), G + bent)
+        return G + (step[:, 0] @ A[0, 0])[:, None]
+    return _moved(A, G, step)[2]
+
+
+def _rise(A: Doubles, G: Doubles, step: Doubles, alone: bool) -> Doubles:
+    """By how much a step changes a model."""
+    if A.shape[:2] == (1, 1) and not alone:
+        return np.einsum("pm,pm->p", G[:, 0] + 0.5 * (step[:, 0] @ A[0, 0]), step[:, 0])
+    linear, curved, _ = _moved(A, G, step)
+    return linear + 0.5 * curved
+
+
+def _moved(A: Doubles, G: Doubles, step: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """Slope along a step, curvature along it, and the slope of the model after it."""
     linear, curved, slope = np.empty(len(step)), np.empty(len(step)), np.empty_like(step)
     move_model(A, G, step, linear, curved, slope)
     return linear, curved, slope

@@ -86,6 +86,11 @@ class Cells:
         )
         return 0.5 * squares
 
+    @cached_property
+    def is_somewhere_full(self) -> bool:
+        """Whether a row lacks no cell."""
+        return bool(np.diff(self.indptr).max(initial=0) == self.n_columns)
+
     @property
     def mean_square(self) -> float:
         """Mean of the squares of the values; 1 if there are none."""
