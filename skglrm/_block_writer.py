@@ -118,7 +118,8 @@ class Sorted:
 
     def write(self, file: BinaryIO) -> None:
         heap = self.heap
-        mean = heap.rows.sums[: heap.rows.n].sum() / heap.n_entries
+        with np.errstate(over="ignore"):  # what is beyond float64 is refused by its squares
+            mean = heap.rows.sums[: heap.rows.n].sum() / heap.n_entries
         counts, squares = zip(*[self._sort(*run, mean) for run in heap.runs()], strict=True)
         runs, sizes = heap.runs(), np.array(counts)
         begins = np.array([start for start, _ in runs])[:, None] + np.cumsum(sizes, axis=1) - sizes

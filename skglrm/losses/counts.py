@@ -75,7 +75,8 @@ class KL(Loss):
     The loss of non-negative matrix factorization with ``beta_loss="kullback-leibler"``; give rows
     and columns a :class:`~skglrm.regularizers.NonNegative` regularizer.  Below :math:`t = 10^{-8}`
     it is continued linearly, and below 0 the square :math:`u^2 / 2t` is added, so that negative
-    predictions do not pay where nothing was observed.
+    predictions do not pay where nothing was observed, or not more than the :math:`t/2` that
+    smoothness costs there.
 
     Examples
     --------

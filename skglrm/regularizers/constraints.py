@@ -164,18 +164,21 @@ class Simplex(Regularizer):
     def prox(self, x, step):  # noqa: D102
         top = -inf
         for d in range(x.size):
-            top = max(top, float(x[d]))
-        # Relative to the largest entry, so that large entries do not hide the 1.
+            top = max(top, x[d])
+        # Relative to the largest entry, so that large entries do not hide the 1; written down,
+        # because a kernel may add in another order.
+        for d in range(x.size):
+            x[d] -= top
         threshold, active, before = -inf, x.size + 1, x.size + 2
         while active < before:  # rounding could make it grow again, and shrink, for ever
             before, active, total = active, 0, -1.0
             for d in range(x.size):
-                if x[d] - top > threshold:
-                    total += x[d] - top
+                if x[d] > threshold:
+                    total += float(x[d])
                     active += 1
             threshold = total / max(active, 1)
         for d in range(x.size):
-            x[d] = max(x[d] - top - threshold, 0.0)
+            x[d] = max(x[d] - threshold, 0.0)
 
 
 @dataclass(frozen=True)

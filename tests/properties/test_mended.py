@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from skglrm import GLRM, Entries, FPSGFactorizer, ImplicitALS, load, metrics
 from skglrm.block_file import BlockFile
+from skglrm.kernels.proximal import prox_rows
 from skglrm.losses import KL
 from skglrm.regularizers import L2, Fixed, Shifted, Simplex, get_regularizer
 
@@ -238,3 +239,25 @@ def test_a_header_in_another_encoding_is_refused_and_looks_for_no_codec(tmp_path
     with pytest.raises(ValueError, match="damaged|no file that save"):
         load(tmp_path / "model")
     assert "encodings.utf_16_be" not in sys.modules
+
+
+def test_entries_far_apart_do_not_hide_the_one_of_the_simplex():
+    model = GLRM(2, column_regularizer=Simplex(), row_regularizer=Simplex(), max_iter=1)
+    table = np.array([[1e-4, -1.4e15], [1e-6, -2.4e26]])
+    with np.errstate(all="ignore"):
+        model.fit(table).partial_fit(table)
+    np.testing.assert_allclose(model.row_factors_.sum(axis=1), 1.0, rtol=1e-9)
+    x = np.array([[6.3e25, 0.4], [0.4, 1e300], [-1e300, 0.4]])
+    prox_rows(Simplex(), 1.0, x[:, None], 2)
+    np.testing.assert_array_equal(x, [[1, 0], [0, 1], [0, 1]])
+
+
+def test_a_block_file_of_values_whose_sum_overflows_is_refused_without_a_warning(tmp_path):
+    huge = Entries([0, 1], [0, 1], [1.5e308, 1.5e308])
+    with pytest.raises(ValueError, match="Divide the values"):
+        BlockFile.write(tmp_path / "a", huge)
+
+
+@pytest.mark.parametrize("a", [0.0, 1e-300])
+def test_the_smooth_end_of_kl_is_hardly_below_zero(a):
+    assert min(KL().value(u, a) for u in np.linspace(-3e-8, 1e-8, 41)) == pytest.approx(-5e-9)
