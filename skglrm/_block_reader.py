@@ -60,11 +60,7 @@ class BlockReader:
         start, stop = self.offsets[block : block + 2].tolist()
         entries = self._mine.buffer[: stop - start]
         self._fill(bytes_of(entries), self._place(start))
-        at = divmod(block, self.tables.head.n_blocks)
-        (row, end_row), (column, end_column) = (
-            side.edges[n : n + 2].tolist() for side, n in zip(self.tables.sides, at, strict=True)
-        )
-        bands = row, end_row - row, column, end_column - column
+        bands = self._bands_of(block)
         if not check_block(entries, *bands, *map(self.type["value"].type, (unit, shift))):
             raise BlockFileError(
                 f"{self.path} is damaged: block {block} has entries of other blocks, or values "
@@ -78,6 +74,14 @@ class BlockReader:
             self._expected.add(block)
             start, stop = (self._place(t) for t in self.offsets[block : block + 2].tolist())
             os.posix_fadvise(self._file.fileno(), start, stop - start, os.POSIX_FADV_WILLNEED)
+
+    def _bands_of(self, block: int) -> tuple[int, ...]:
+        """Where the block's rows begin, how many they are, and the same of its columns."""
+        at = divmod(block, self.tables.head.n_blocks)
+        (row, end_row), (column, end_column) = (
+            side.edges[n : n + 2].tolist() for side, n in zip(self.tables.sides, at, strict=True)
+        )
+        return row, end_row - row, column, end_column - column
 
     def _place(self, entry: int) -> int:
         return self._begin + entry * self.type.itemsize

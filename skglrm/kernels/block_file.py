@@ -12,13 +12,13 @@ def check_block(entries, first_row, n_rows, first_column, n_columns, unit, shift
     An entry is sound if its places lie in the block's bands, which begin at ``first_row`` and
     ``first_column``, and its value is finite.
     """
-    n_bad = 0
+    bad = False
     for t in range(entries.size):
         entry = entries[t]
-        # Unsigned, so that what is negative is too large.
-        i = np.uint64(np.int64(entry["row"]) - first_row)
-        j = np.uint64(np.int64(entry["column"]) - first_column)
+        # Unsigned, so that what is negative is too large; 32 bits, because places and bands end
+        # below 2³¹, so that no difference of theirs comes round to a sound one.
+        i, j = np.uint32(entry["row"] - first_row), np.uint32(entry["column"] - first_column)
         value = entry["value"]
-        n_bad += (i >= np.uint64(n_rows)) | (j >= np.uint64(n_columns)) | (not np.isfinite(value))
+        bad |= (i >= np.uint32(n_rows)) | (j >= np.uint32(n_columns)) | (not np.isfinite(value))
         entry["value"] = unit * value + shift
-    return n_bad == 0
+    return not bad
