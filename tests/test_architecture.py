@@ -1,6 +1,8 @@
 """Who may import whom, and what may be written where: read off the syntax trees."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -278,3 +280,24 @@ def test_concrete_losses_are_named_in_few_places(module):
     """A solver knows ``Loss``; names of concrete losses belong to where parameters are read."""
     if module.layer in ("kernels", "solvers", "backends", "_record", "_simd", "_jit"):
         assert not set(concrete_classes()) & set(names_and_attributes(module))
+
+
+def test_what_a_spark_worker_imports_does_without_scikit_learn():
+    # Every worker of every machine imports it before its first task.
+    code = (
+        "import sys, skglrm._spark.work\n"
+        "import skglrm.solvers.block_sgd, skglrm.solvers.half_step, skglrm.solvers.implicit\n"
+        "print(sorted({'sklearn', 'pandas', 'narwhals'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_all_names_of_the_package_are_found_where_they_are_promised():
+    import skglrm
+
+    assert set(skglrm.__all__) <= set(dir(skglrm))
+    for name in skglrm.__all__:
+        assert getattr(skglrm, name).__name__.split(".")[-1] == name
+    with pytest.raises(AttributeError, match="'skglrm' has no attribute 'PCA'"):
+        skglrm.PCA  # noqa: B018
