@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._spark.errors import SparkBackendError, failures
-from .._spark.limits import check_limits
+from .._spark.limits import Limits, check_limits, read_limits
 from .._spark.pieces import Pieces
 from .._spark.published import Published, packed
 from .._spark.session import check_installed, described, find_session, storage_level
@@ -90,6 +90,7 @@ class SparkRun(Backend):
         }  # fmt: skip
         self._local = local
         self._context: Any = None
+        self._limits = Limits(0, 0)
         self._tag = f"skglrm-{uuid.uuid4().hex}"
         self._scattered: dict[Any, tuple[list[Any], Pieces, dict[Any, int]]] = {}
 
@@ -146,7 +147,7 @@ class SparkRun(Backend):
                 target = getattr(shared, "target", None)
                 n_returned = len(payload) if target is None else target.nbytes
                 most = self.options.max_broadcast_bytes
-                check_limits(context, len(payload), n_returned, most)
+                check_limits(self._limits, len(payload), n_returned, most)
                 published = Published(context, payload)
                 del payload
                 sent = time.perf_counter()
@@ -180,8 +181,9 @@ class SparkRun(Backend):
             session = find_session(getattr(owner, "spark", None))
             self._context = session.sparkContext
             self._context.addJobTag(self._tag)
-            reuse = self._context.getConf().get("spark.python.worker.reuse", "true")
-            if reuse == "false":
+            self._limits = read_limits(self._context)
+            settings = self._context._jsc.sc().conf()  # getConf() copies them one by one
+            if settings.get("spark.python.worker.reuse", "true") == "false":
                 warnings.warn(
                     "spark.python.worker.reuse is false: every task imports everything anew, which "
                     "takes seconds. Leave it true.",

@@ -301,12 +301,12 @@ def test_digests_see_every_bit():
     assert digest_of((a, a)) != digest_of((a, np.nextafter(a, 99)))
 
 
-def context(limit="1g", heap=2**30):
-    """What the checks look at."""
+def limits_of(limit="1g", heap=2**30):
+    """What a driver with these settings says."""
     bytes_of = {"1g": 2**30, "0": 0}
     conf = SimpleNamespace(getSizeAsBytes=lambda name, default: bytes_of[limit])
     runtime = SimpleNamespace(maxMemory=lambda: heap)
-    return SimpleNamespace(
+    context = SimpleNamespace(
         _jsc=SimpleNamespace(sc=lambda: SimpleNamespace(conf=lambda: conf)),
         _jvm=SimpleNamespace(
             java=SimpleNamespace(
@@ -314,17 +314,18 @@ def context(limit="1g", heap=2**30):
             )
         ),
     )
+    return limits.read_limits(context)
 
 
 def test_limits_name_the_setting_to_change():
     gib = 2**30
-    limits.check_limits(context(), gib, gib // 4, 2 * gib)
+    limits.check_limits(limits_of(), gib, gib // 4, 2 * gib)
     with pytest.raises(SparkBackendError, match=r"3.2 GB; max_broadcast_bytes is 2.1 GB"):
-        limits.check_limits(context(), 3 * gib, 0, 2 * gib)
+        limits.check_limits(limits_of(), 3 * gib, 0, 2 * gib)
     with pytest.raises(SparkBackendError, match=r"spark.driver.maxResultSize=6g"):
-        limits.check_limits(context(heap=99 * gib), gib, 3 * gib, 2 * gib)
+        limits.check_limits(limits_of(heap=99 * gib), gib, 3 * gib, 2 * gib)
     with pytest.raises(SparkBackendError, match=r"spark.driver.memory=9g before"):
-        limits.check_limits(context(limit="0"), gib, 3 * gib, 2 * gib)
+        limits.check_limits(limits_of(limit="0"), gib, 3 * gib, 2 * gib)
 
 
 def test_a_missing_or_old_java_is_one_clear_line(monkeypatch, tmp_path):
