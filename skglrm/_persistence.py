@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -160,7 +161,7 @@ def load(
     try:
         content = json.loads(contents.text)
         is_mapped = mmap_mode is not None
-        decoder = Decoder(contents.arrays, ESTIMATORS, trusted, lazy=is_mapped)
+        decoder = Decoder(contents.arrays, _estimators(), trusted, lazy=is_mapped)
         model = decoder.decode(content["model"])
         if not isinstance(model, Saved):
             raise ValueError("The file holds no model.")
@@ -172,6 +173,14 @@ def load(
     except _CAUSES as error:
         raise ValueError(f"{Path(path)} {_unusable(contents)} ({error!s:.200})") from error
     return model
+
+
+def _estimators() -> dict[str, type]:
+    """All estimators; what the package has not imported yet, it imports now."""
+    package = import_module(__package__)
+    for name in package.__all__:
+        getattr(package, name)
+    return ESTIMATORS
 
 
 _CAUSES = (

@@ -466,6 +466,21 @@ def test_a_process_killed_while_it_saves_leaves_the_old_or_the_new_file(tmp_path
     assert len(list(folder.iterdir())) > 1  # some were killed in the middle
 
 
+@pytest.mark.parametrize("call", ["skglrm.load", "skglrm.FPSGFactorizer.load"])
+def test_a_process_that_has_imported_little_loads_any_model(call, tmp_path):
+    path = tmp_path / "model"
+    ImplicitALS(1, max_iter=1).fit(np.eye(4)).save(path)
+    code = (
+        "import sys, skglrm\n"
+        f"try: print(type({call}(sys.argv[1])).__name__)\n"
+        "except TypeError as error: print(error)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert "ImplicitALS" in found.stdout
+
+
 # ------------------------------------------------------------------ what is refused
 
 
