@@ -2,6 +2,7 @@
 
     python tests/scale/run.py                       # everything
     python tests/scale/run.py --share 0.1 rows      # a tenth of the size, one part
+    python tests/scale/run.py entries               # 52 GB of disk for a while: only if asked for
 
 Each part runs in a process of its own and prints its figures as a line of JSON; a part whose model
 is wrong fails.
@@ -20,16 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
-from skglrm import GLRM, Entries, FPSGFactorizer, ImplicitALS
+from skglrm import GLRM, BlockFile, Entries, FPSGFactorizer, ImplicitALS
 
 K = 4
 
 
-def planted(n_rows, n_columns, per_row, seed=0):
+def planted(n_rows, n_columns, per_row, seed=0, H=None):
     """Entries of a matrix of rank K, none of them negative."""
     rng = np.random.default_rng(seed)
     W = rng.random((n_rows, K), np.float32)
-    H = rng.random((n_columns, K), np.float32)
+    H = rng.random((n_columns, K), np.float32) if H is None else H
     row = np.repeat(np.arange(n_rows, dtype=np.int32), per_row)
     start = rng.integers(0, n_columns, n_rows, dtype=np.int32)
     steps = np.arange(per_row, dtype=np.int32) * (n_columns // per_row)
@@ -95,6 +96,35 @@ def one_row(name, share):
     n = int(1e6 * share)
     value = np.random.default_rng(0).random(n, np.float32) + 1
     return fitted(name, Entries(np.zeros(n, np.int32), np.arange(n, dtype=np.int32), value))
+
+
+def entries(name, share):
+    """More than 2³¹ entries, in a block file."""
+    n_columns, per_row, rows_per_chunk = 4000, 1000, 5000
+    n_chunks = max(2, int(430 * share))
+    shape = (n_chunks * rows_per_chunk, n_columns)
+    H = np.random.default_rng(0).random((n_columns, K), np.float32)
+
+    def chunk(n):
+        X = planted(rows_per_chunk, n_columns, per_row, seed=n, H=H)
+        return X.row + np.int32(n * rows_per_chunk), X.col, X.value
+
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        file = BlockFile.write(Path(folder, "entries"), map(chunk, range(n_chunks)), shape=shape)
+        written = time.perf_counter() - begin
+        model = FPSGFactorizer(K, max_iter=2, n_jobs=2, random_state=0).fit(file)
+        size = file.path.stat().st_size
+    for n in (0, n_chunks - 1):  # what is counted first, and beyond 32 bits
+        row, col, value = chunk(n)
+        assert np.corrcoef(model.predict_entries(row, col), value)[0, 1] > 0.5
+    return {
+        "entries": len(file),
+        "file_gb": round(size / 1e9, 1),
+        "seconds_of_writing": round(written, 1),
+        "seconds": round(time.perf_counter() - begin, 1),
+        "peak_gb": peak(),
+    }
 
 
 def interrupts(name, share):
@@ -170,14 +200,19 @@ def cold(name, share):
 
 PARTS = {
     "rows": rows, "long_row": long_row, "one_row": one_row, "interrupts": interrupts, "cold": cold,
+    "entries": entries,
 }  # fmt: skip
+ALONE = ("cold", "entries")
+"""Parts that are of one estimator, or of all at once."""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--share", type=float, default=1.0, help="of the sizes")
     parser.add_argument("--estimator", choices=list(estimators()))
-    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar=f"{{{','.join(PARTS)}}}")
+    parser.add_argument(
+        "parts", nargs="*", default=list(PARTS)[:-1], metavar=f"{{{','.join(PARTS)}}}"
+    )
     options = parser.parse_args()
     if options.estimator and len(options.parts) == 1:
         part = options.parts[0]
@@ -186,7 +221,7 @@ def main():
         return
     failed = False
     for part in options.parts:
-        for name in list(estimators())[: 1 if part == "cold" else None]:
+        for name in list(estimators())[: 1 if part in ALONE else None]:
             arguments = [part, "--estimator", name, "--share", str(options.share)]
             failed |= bool(subprocess.run([sys.executable, __file__, *arguments]).returncode)
     sys.exit(failed)
