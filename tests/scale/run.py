@@ -210,9 +210,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--share", type=float, default=1.0, help="of the sizes")
     parser.add_argument("--estimator", choices=list(estimators()))
-    parser.add_argument(
-        "parts", nargs="*", default=list(PARTS)[:-1], metavar=f"{{{','.join(PARTS)}}}"
-    )
+    usual = [part for part in PARTS if part != "entries"]
+    parser.add_argument("parts", nargs="*", default=usual, metavar=f"{{{','.join(PARTS)}}}")
     options = parser.parse_args()
     if options.estimator and len(options.parts) == 1:
         part = options.parts[0]
