@@ -116,21 +116,16 @@ def serve(name, count, warm):
         return memory() - start, time.perf_counter() - begin, right
 
 
-def here(function, *arguments):
-    """Call a function in this process."""
-    return function(*arguments)
-
-
 def alone(function, *arguments):
     """Call a function in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def soak(name, n_updates, n_requests, call=here):
+def soak(name, n_updates, n_requests):
     """Figures of one estimator."""
-    updated = call(update, name, n_updates, n_updates // 4)
-    served = call(serve, name, n_requests, n_requests // 10)
+    updated = alone(update, name, n_updates, n_updates // 4)
+    served = alone(serve, name, n_requests, n_requests // 10)
     return {
         "updates": n_updates,
         "grown_by_updates": updated[0],
@@ -149,7 +144,7 @@ def main():
     options = parser.parse_args()
     failed = False
     for name in options.names:
-        found = soak(name, int(1000 * options.share), int(10_000 * options.share), alone)
+        found = soak(name, int(1000 * options.share), int(10_000 * options.share))
         print(json.dumps({"estimator": name, **found}), flush=True)
         grown = max(found["grown_by_updates"], found["grown_by_requests"])
         failed |= grown > MOST or not found["right"]
