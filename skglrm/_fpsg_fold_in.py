@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from ._jit import read_only
 from .backends.base import Backend
 from .kernels.least_squares import solve_rows, solve_rows_proximal
-from .kernels.pairwise import fit_pair_rows
+from .kernels.pair_rows import fit_pair_rows
 from .losses import Loss, get_loss
 from .regularizers import L1, L2, NonNegative, Sum, Zero
 from .solvers.alternating import row_side

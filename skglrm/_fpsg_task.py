@@ -223,5 +223,6 @@ class SwiftLogistic(Loss):
         return max(-right, 0.0) + logarithm(1.0 + exponential(-abs(u)))
 
     def gradient(self, u, a):
-        sign = 1.0 if a > 0 else -1.0
-        return -sign / (1.0 + exponential(sign * u))
+        one = type(u)(1.0)  # else float32 would be calculated with as float64
+        share = one / (one + exponential(u if a > 0 else -u))
+        return -share if a > 0 else share

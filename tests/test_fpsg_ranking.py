@@ -12,20 +12,21 @@ from sklearn.exceptions import UndefinedMetricWarning
 from skglrm import Entries, FPSGFactorizer, ImplicitALS
 from skglrm._jit import read_only
 from skglrm._simd import LANES, Width, aligned_zeros
-from skglrm.kernels import pairwise, sgd
+from skglrm.kernels import negatives, pairwise, sgd
 from skglrm.kernels.grid import entry_type
-from skglrm.kernels.pairwise import (
+from skglrm.kernels.negatives import (
+    ColumnBand,
     draw_negative,
     is_among,
     mark_of,
     mark_positives,
     random_bits,
-    rank_block,
 )
+from skglrm.kernels.pairwise import rank_block
 from skglrm.kernels.sgd import GradientStep, ProximalStep, settle_rows
 from skglrm.metrics import auc_score
 from skglrm.solvers import block_sgd
-from skglrm.solvers.pairs import key_of
+from skglrm.solvers.pairs import keys_of
 
 BPR = ["bpr_row", "bpr_column"]
 
@@ -59,20 +60,20 @@ def auc(model, train, test):
 
 def in_python(monkeypatch):
     """The kernel as Python, and what it calls."""
-    for name in (
-        "draw_chunk",
-        "draw_negative",
-        "column_of",
-        "random_bits",
-        "is_among",
-        "guess",
-        "mark_of",
-        "tail_and_slope",
-        "weight_at",
-    ):
-        function = getattr(pairwise, name)
-        monkeypatch.setattr(pairwise, name, getattr(function, "py_func", function))
+    for module in (negatives, pairwise):
+        for name, function in [*vars(module).items()]:
+            if hasattr(function, "py_func"):
+                monkeypatch.setattr(module, name, function.py_func)
     return getattr(rank_block, "py_func", rank_block)
+
+
+def marked(indptr, columns, bands):
+    """Where the marks of rows begin, and the marks, two bytes for every entry in every band."""
+    begins = read_only(np.arange(indptr.size) + 2 * indptr)
+    marks, position = np.zeros(len(bands) * begins[-1], np.uint8), indptr[:-1].copy()
+    for band in bands:
+        mark_positives(indptr, columns, position, begins, band, 0, indptr.size - 1, marks)
+    return begins, read_only(marks)
 
 
 class Case:
@@ -103,16 +104,15 @@ class Case:
         entries = read_only(self.entries)
         weighted = entries if "weight" in entries.dtype.names else None
         n = self.matrix.shape[1]
-        bands = read_only(np.array([0, n, 0, n, n]))
+        every = ColumnBand.of(0, n, 0)
         indptr, columns = (
             read_only(a.astype(t))
             for a, t in ((self.matrix.indptr, np.int64), (self.matrix.indices, np.int32))
         )
-        marks = np.zeros(columns.size, np.uint8)
-        mark_positives(indptr, columns, n, 0, indptr.size - 1, marks)
+        begins, marks = marked(indptr, columns, [every])
         return kernel(
-            step, Width(self.width), entries, weighted, 0, entries.size, clock, np.uint64(5), bands,
-            indptr, columns, read_only(marks), P, Q, row_state, column_state,
+            step, Width(self.width), entries, weighted, 0, entries.size, clock, np.uint64(5),
+            every, every, n, indptr, columns, begins, marks, P, Q, row_state, column_state,
         )  # fmt: skip
 
 
@@ -191,20 +191,29 @@ def test_the_search_finds_what_is_there(n, start):
         assert is_among(read_only(numbers), 1, 1 + n, w, 101) == expected
 
 
-def test_marks_miss_no_positive_and_clear_most_others():
+@pytest.mark.parametrize("cuts", [(), (1700,), (3, 3, 900, 4999)])
+def test_marks_miss_no_positive_and_clear_most_others(cuts):
     rng, n_columns = np.random.default_rng(0), 5000
     rows = [np.sort(rng.choice(n_columns, n, replace=False)) for n in (0, 1, 40, 700, 5000)]
-    indptr = np.cumsum([0, *map(len, rows)])
+    indptr = read_only(np.cumsum([0, *map(len, rows)]))
     positives = read_only(np.concatenate(rows).astype(np.int32))
-    marks = np.zeros(positives.size, np.uint8)
-    mark_positives(read_only(indptr), positives, n_columns, 0, len(rows), marks)
-    for row, begin, end in zip(rows, indptr, indptr[1:], strict=False):
-        places = [mark_of(w, begin, end, n_columns) for w in range(n_columns if len(row) else 0)]
-        assert all(begin <= byte < end for byte, _ in places)
-        marked = np.array([bool(marks[byte] & bit) for byte, bit in places])
-        assert marked[row].all()
-        if 0 < len(row) < 1000:
-            assert marked.mean() < 0.13 + len(row) / n_columns
+    n_bytes = 2 * positives.size + len(rows)
+    bands = [
+        ColumnBand.of(first, last - first, n * n_bytes)
+        for n, (first, last) in enumerate(itertools.pairwise((0, *cuts, n_columns)))
+    ]
+    begins, marks = marked(indptr, positives, bands)
+    assert marks.size == len(bands) * n_bytes
+    for band in bands:
+        for row, begin, end in zip(rows, begins, begins[1:], strict=False):
+            columns = np.arange(band.first, band.first + band.size)
+            places = [mark_of(w, band, begin, end) for w in columns]
+            assert all(begin <= byte - band.marks < end for byte, _ in places)
+            found = np.array([bool(marks[byte] & bit) for byte, bit in places], bool)
+            mine = np.isin(columns, row)
+            assert found[mine].all()
+            if 0 < len(row) < 1000 and columns.size > 1000:
+                assert found[~mine].mean() < 0.07
 
 
 def test_every_column_is_a_negative_equally_often_but_positives_never():
@@ -213,9 +222,10 @@ def test_every_column_is_a_negative_equally_often_but_positives_never():
     rng, counts = np.random.default_rng(0), np.zeros((2, n), int)
     for t in range(20_000):
         home, guest = rng.permutation(8)[:2] * 5  # any other band is the guest equally often
-        bands = read_only(np.array([home, 5, guest, 5, n]))
+        home, guest = (ColumnBand.of(first, 5, 0) for first in (home, guest))
         for row, n_positives in enumerate((0, 4)):
-            counts[row, draw_negative(t, np.uint64(1), bands, positives, 0, n_positives)] += 1
+            w = draw_negative(t, np.uint64(1), home, guest, n, positives, 0, n_positives)
+            counts[row, w] += 1
     assert abs(counts[0] - 500).max() < 5 * 500**0.5
     assert not counts[1, positives].any()
     assert np.delete(counts[1], positives).min() > 400
@@ -223,8 +233,8 @@ def test_every_column_is_a_negative_equally_often_but_positives_never():
 
 def test_a_row_that_has_every_column_has_no_negative():
     positives = read_only(np.arange(5, dtype=np.int32))
-    bands = read_only(np.array([0, 5, 0, 5, 5]))
-    assert draw_negative(0, np.uint64(1), bands, positives, 0, 5) == -1
+    every = ColumnBand.of(0, 5, 0)
+    assert draw_negative(0, np.uint64(1), every, every, 5, positives, 0, 5) == -1
     model = make(max_iter=3).fit(np.ones((8, 6)))
     assert model.loss_curve_[-1] < 1 and np.isfinite(model.row_factors_).all()
 
@@ -274,12 +284,12 @@ def test_positives_are_never_visited_as_negatives(monkeypatch):
     seen, visit = [], block_sgd.rank_block
 
     def watched(*arguments):
-        seen.append((arguments[7], arguments[8], *arguments[9:11]))
+        seen.append((arguments[7], *arguments[11:13]))
         return visit(*arguments)
 
     monkeypatch.setattr(block_sgd, "rank_block", watched)
     make(n_blocks=3, max_iter=1).fit(train)
-    indptr, columns = seen[0][2:]
+    indptr, columns = seen[0][1:]
     assert sorted(np.diff(indptr)) == sorted(np.diff(X.indptr))
     for begin, end in itertools.pairwise(indptr):
         assert (np.diff(columns[begin:end]) > 0).all()
@@ -291,7 +301,7 @@ def test_held_out_positives_are_no_negatives_either(monkeypatch):
     sizes, visit = set(), block_sgd.rank_block
 
     def watched(*arguments):
-        sizes.add(arguments[10].size)
+        sizes.add(arguments[12].size)
         return visit(*arguments)
 
     monkeypatch.setattr(block_sgd, "rank_block", watched)
@@ -300,9 +310,9 @@ def test_held_out_positives_are_no_negatives_either(monkeypatch):
 
 
 def test_streams_depend_on_seed_epoch_and_block():
-    keys = {int(key_of(*at)) for at in np.ndindex(3, 3, 3)}
+    keys = {int(key) for at in np.ndindex(3, 3) for key in keys_of(*at, 3)}
     assert len(keys) == 27
-    assert key_of(1, 2, 3) == key_of(1, 2, 3)
+    np.testing.assert_array_equal(keys_of(1, 2, 4)[:3], keys_of(1, 2, 3))
 
 
 @pytest.mark.parametrize("loss", BPR)

@@ -371,6 +371,12 @@ def test_elementary_functions_are_those_of_numpy(compiled):
     y = np.exp(x)
     np.testing.assert_allclose([log(v) for v in y], np.log(y), rtol=1e-14, atol=1e-15)
     assert 0 < exp(-np.inf) < 1e-300 and 1e300 < exp(np.inf) < np.inf
+    x = np.linspace(-86, 86, 501).astype(np.float32)
+    single = np.array([exp(v) for v in x])
+    np.testing.assert_allclose(single, np.exp(x.astype(float)), rtol=5e-6)
+    near = abs(x) < 3
+    np.testing.assert_allclose(single[near], np.exp(x[near].astype(float)), rtol=5e-7)
+    assert 0 < exp(np.float32(-np.inf)) < 1e-37 and 1e37 < exp(np.float32(np.inf)) < np.inf
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -14,9 +14,9 @@ in each of the two groups of dimensions, all from the old values (Rendle et al. 
 threshold, floor and sampled accumulators are those of :mod:`~skglrm.kernels.sgd`, and so is the
 state of a row; see there.
 
-Negatives come from two bands of columns, *home*, to which j belongs, and *guest*.  Every draw is a
-function of (key, entry, attempt) alone, so results do not depend on which thread runs a block.
-Draws are made some dozens at a time, ahead of their visits, so that their rows can be fetched.
+Negatives come from two bands of columns, *home*, to which j belongs, and *guest*; see
+:mod:`~skglrm.kernels.negatives`.  They are drawn some dozens at a time, ahead of their visits, so
+that their rows can be fetched.
 """
 
 import math
@@ -35,6 +35,7 @@ from .._simd import (
     vectorized,
 )
 from .elementary import exponential
+from .negatives import draw_chunk
 
 # As in kernels/sgd.py.
 N_SLOW, N_STATE = LANES, 8
@@ -52,32 +53,21 @@ RING = 256
 CHUNK = 128
 """Entries whose negatives are drawn in one go: their looks at marks do not wait for each other."""
 
-MARKS = 8
-"""Bits of a row's marks for each of its entries: one draw in nine meets a set one by chance."""
-
 HUGE = 1e100
 """Losses share a logarithm until the product of its arguments is as large: no pause is so long
 that it could overflow."""
 
-ATTEMPTS = 16
-"""Draws before an entry is passed over, because its row has nearly all columns."""
-
-LOW = np.uint64(0xFFFFFFFF)
-HALF = np.uint64(32)
-PHILOX, WEYL = np.uint64(0xD256D193), np.uint64(0x9E3779B9)
-ROUNDS = 7
-
 
 @kernel
 def rank_block(
-    step, width, entries, weighted, start, stop, clock, key, bands, indptr, positives, marks,
-    P, Q, row_state, column_state,
+    step, width, entries, weighted, start, stop, clock, key, home, guest, n_columns,
+    indptr, positives, begins, marks, P, Q, row_state, column_state,
 ):  # fmt: skip
     """Visit entries start..stop once, each with a negative; return the sum of losses before visits.
 
-    ``bands`` (5,): first column and number of columns of home, the same of guest, and the number
-    of all columns.  ``indptr`` (n_rows + 1,), ``positives``: the sorted columns of every row's
-    entries; ``marks``: where these are, roughly, see ``mark_positives``.
+    ``home`` and ``guest`` are bands of the ``n_columns`` columns.  ``indptr`` (n_rows + 1,),
+    ``positives``: the sorted columns of every row's entries; ``begins`` (n_rows + 1,), ``marks``:
+    where these are, roughly, see ``mark_positives``.
     The rest is as for ``sgd_block``.
     """
     total, product, limit = 0.0, 1.0, LARGE
@@ -88,8 +78,9 @@ def rank_block(
         while drawn_until < stop and n - s <= RING - CHUNK:
             end = min(drawn_until + CHUNK, stop)
             n = draw_chunk(
-                entries, drawn_until, end, key, bands, indptr, positives, marks, drawn, queue, n
-            )
+                entries, drawn_until, end, key, home, guest, n_columns,
+                indptr, positives, begins, marks, drawn, queue, n,
+            )  # fmt: skip
             drawn_until = end
         if s == n:
             break
@@ -112,7 +103,7 @@ def rank_block(
             limit = LARGE
             total += weight * max(-ahead_by, 0.0)
             if weighted is None:
-                product *= 1.0 + tail  # at most 2: the logarithm of many at once
+                product *= 1.0 + float(tail)  # at most 2: the logarithm of many at once
             else:
                 total += weight * math.log1p(tail)
             visit_pair(width, P, i, Q, j, w, row_state, column_state, z, weight, step)
@@ -147,151 +138,9 @@ def weight_at(weighted, t):
 @kernel
 def tail_and_slope(ahead_by):
     """Return t = exp(-|Δ|) and -L'(Δ), where L(Δ) = max(-Δ, 0) + log(1 + t)."""
+    one = type(ahead_by)(1.0)  # else float32 would be calculated with as float64
     tail = exponential(-abs(ahead_by))
-    return tail, (tail if ahead_by > 0.0 else 1.0) / (1.0 + tail)
-
-
-@kernel
-def draw_chunk(entries, start, stop, key, bands, indptr, positives, marks, drawn, queue, n):
-    """Queue the entries start..stop that get a negative, each as row, column, negative, entry.
-
-    ``n`` are queued already, in a ring; returns their new number.  ``drawn`` (3, CHUNK) is scratch.
-    Negatives are those of ``draw_negative``, but marks clear most first candidates, without a
-    branch that a CPU could guess wrong.
-    """
-    candidate, suspect, near, n_suspects = drawn[0], drawn[1], drawn[2], 0
-    for e in range(stop - start):
-        candidate[e] = column_of(np.uint64(start + e), np.uint64(0), key, bands)
-    for e in range(stop - start):
-        i = entries[start + e]["row"]
-        byte, bit = mark_of(candidate[e], indptr[i], indptr[i + 1], bands[4])
-        suspect[n_suspects] = e
-        n_suspects += (marks[byte] & bit) != 0
-    for s in range(n_suspects):  # lists are on their way while the first is searched
-        i = entries[start + suspect[s]]["row"]
-        near[s] = positives[guess(indptr[i], indptr[i + 1], candidate[suspect[s]], bands[4])]
-    for s in range(n_suspects):
-        e = suspect[s]
-        i = entries[start + e]["row"]
-        candidate[e] = draw_negative(start + e, key, bands, positives, indptr[i], indptr[i + 1])
-    for e in range(stop - start):
-        at = n & (RING - 1)
-        queue[at, 0], queue[at, 1] = entries[start + e]["row"], entries[start + e]["column"]
-        queue[at, 2], queue[at, 3] = candidate[e], start + e
-        n += candidate[e] >= 0
-    return n
-
-
-@kernel
-def mark_of(column, begin, end, n_columns):
-    """Return the byte and the bit of a column among the marks of a row, begin..end."""
-    bit = np.uint64(column * (MARKS * (end - begin) / n_columns))
-    byte = np.uintp(begin) + np.uintp(bit >> np.uint64(3))
-    return byte, np.uint8(np.uint64(1) << (bit & np.uint64(7)))
-
-
-@kernel
-def mark_positives(indptr, positives, n_columns, start, stop, marks):
-    """Set the marks of the rows start..stop: a bit for every column of theirs.
-
-    A row has as many bytes as entries.  A column whose bit is not set is none of them (Bloom 1970),
-    which is one load where a search takes several, each of which waits for the one before.  Bits
-    are in the order of columns, which have random places: so they are spread as if by a hash, and
-    those of a band of columns lie side by side.
-    """
-    for i in range(start, stop):
-        for c in range(indptr[i], indptr[i + 1]):
-            byte, bit = mark_of(positives[c], indptr[i], indptr[i + 1], n_columns)
-            marks[byte] |= bit
-
-
-@kernel
-def draw_negative(t, key, bands, positives, begin, end):
-    """Draw a column that is not among positives[begin:end]; -1 if ``ATTEMPTS`` draws all are.
-
-    It is one of n columns with equal probability if guest is equally often any band but home: home
-    comes with its share of the n, else guest.
-    """
-    for attempt in range(ATTEMPTS):
-        w = column_of(np.uint64(t), np.uint64(attempt), key, bands)
-        if not is_among(positives, begin, end, w, bands[4]):
-            return w
-    return np.int64(-1)
-
-
-@kernel
-def column_of(counter, attempt, key, bands):
-    """Draw a column of home or guest."""
-    n_guest, n_columns = np.uint64(bands[3]), np.uint64(bands[4])
-    bits = random_bits(counter, attempt, key)
-    at_home = np.int64((bits >> HALF) * n_columns >> HALF)
-    if at_home < bands[1]:
-        return bands[0] + at_home
-    return bands[2] + np.int64((bits & LOW) * n_guest >> HALF)
-
-
-@kernel
-def random_bits(counter, attempt, key):
-    """Return 64 random bits: Philox2x32 with 7 rounds (Salmon et al. 2011).
-
-    No product exceeds 64 bits, so that NumPy and the compiled code agree without overflow.
-    """
-    left, right = counter & LOW, (counter >> HALF) + (attempt << np.uint64(24))
-    for _ in range(ROUNDS):
-        product = PHILOX * left
-        left, right = (product >> HALF) ^ key ^ right, product & LOW
-        key = (key + WEYL) & LOW
-    return left << HALF | right
-
-
-@kernel
-def is_among(positives, begin, end, w, n_columns):
-    """Whether w is one of the ascending numbers positives[begin:end], all below n_columns.
-
-    Columns have random places, so a guess of where w would be among n of them is off by less than
-    √n on average: some neighbours, where a binary search would look all over the list.
-    """
-    if begin == end:
-        return False
-    first, last, at = np.uintp(begin), np.uintp(end - 1), guess(begin, end, w, n_columns)
-    while positives[at] > w and at > first:
-        at -= np.uintp(1)
-    while positives[at] < w and at < last:
-        at += np.uintp(1)
-    return positives[at] == w
-
-
-@kernel
-def guess(begin, end, w, n_columns):
-    """Where w would be in positives[begin:end], were these evenly spread.
-
-    Unsigned, because numba asks of every signed index whether it is negative.
-    """
-    return np.uintp(begin) + np.uintp(w * ((end - begin) / n_columns))
-
-
-@kernel
-def list_positives(entries, start, stop, position, positives):
-    """Append the column of each entry start..stop to its row's list: positives[position[row]]."""
-    for t in range(start, stop):
-        i = entries[t]["row"]
-        positives[position[i]] = entries[t]["column"]
-        position[i] += 1
-
-
-@kernel
-def sort_positives(indptr, rows, positives):
-    """Sort the lists of some rows."""
-    for r in range(rows.size):
-        positives[indptr[rows[r]] : indptr[rows[r] + 1]].sort()
-
-
-@kernel
-def draw_pairs(key, bands, indptr, positives, pairs):
-    """Write a negative, or -1, to every pair (n, 3) of row and column: pairs[:, 2]."""
-    for t in range(len(pairs)):
-        i = pairs[t, 0]
-        pairs[t, 2] = draw_negative(t, key, bands, positives, indptr[i], indptr[i + 1])
+    return tail, (tail if ahead_by > 0.0 else one) / (one + tail)
 
 
 @kernel
@@ -303,81 +152,6 @@ def sum_pair_losses(width, pairs, start, stop, P, Q):
         slow, fast = score_difference(width, P, i, Q, j, w)
         total += max(-slow - fast, 0.0) + math.log1p(math.exp(-abs(slow + fast)))
     return total
-
-
-@kernel
-def fit_pair_rows(indptr, features, offsets, l2, l1, floor, max_iter, tol, start, stop, out):
-    r"""Minimise Σ_t L(x_t·p + o_t) + n (½ l2 ‖p‖² + l1 ‖p‖₁), p ≥ floor, for rows start..stop.
-
-    ``indptr`` (n_rows + 1,) says which features x (n_pairs, k) and offsets o (n_pairs,) a row has;
-    n is their number.  As L'' ≤ ¼, each step minimises, coordinate by coordinate, the parabola with
-    the matrix A = ¼ Σ x xᵀ + n l2 I that touches the objective from above: it never rises.
-    """
-    k = features.shape[1]
-    A, slope, p, moved = np.empty((k, k)), np.empty(k), np.empty(k), np.empty(k)
-    for i in range(start, stop):
-        n = indptr[i + 1] - indptr[i]
-        A[:] = 0.0
-        p[:] = 0.0
-        for t in range(indptr[i], indptr[i + 1]):
-            _add_outer(A, 0.25, features[t])
-        for d in range(k):
-            A[d, d] += l2 * n
-        for _ in range(max_iter if n else 0):
-            for d in range(k):
-                slope[d] = l2 * n * p[d]
-            for t in range(indptr[i], indptr[i + 1]):
-                u = offsets[t]
-                for d in range(k):
-                    u += features[t, d] * p[d]
-                tail = math.exp(-abs(u))
-                g = -(tail if u > 0.0 else 1.0) / (1.0 + tail)
-                for d in range(k):
-                    slope[d] += g * features[t, d]
-            if _minimise_parabola(A, slope, l1 * n, floor, tol, p, moved) <= tol:
-                break
-        for d in range(k):
-            out[i, d] = p[d]
-
-
-@kernel
-def _add_outer(A, factor, x):
-    """Add factor · x xᵀ to A."""
-    for d in range(x.size):
-        for m in range(x.size):
-            A[d, m] += factor * x[d] * x[m]
-
-
-@kernel
-def _minimise_parabola(A, slope, l1, floor, tol, p, move):
-    """Move p to the minimum of slope·v + ½ vᵀAv + l1 ‖p + v‖₁ over v, p + v ≥ floor.
-
-    Cyclic coordinate descent; returns the largest move, relative to the largest coordinate.
-    """
-    k = p.size
-    move[:] = 0.0
-    for _ in range(100):
-        largest, change = 0.0, 0.0
-        for d in range(k):
-            if A[d, d] <= 0.0:
-                continue
-            s = slope[d]
-            for m in range(k):
-                s += A[d, m] * move[m]
-            new = p[d] + move[d] - s / A[d, d]
-            threshold = l1 / A[d, d]
-            new = max(new - min(max(new, -threshold), threshold), floor)
-            change = max(change, abs(new - p[d] - move[d]))
-            largest = max(largest, abs(new))
-            move[d] = new - p[d]
-        if change <= 0.1 * tol * largest:
-            break
-    largest, change = 0.0, 0.0
-    for d in range(k):
-        p[d] += move[d]
-        change = max(change, abs(move[d]))
-        largest = max(largest, abs(p[d]))
-    return change / largest if largest > 0.0 else 0.0
 
 
 # ------------------------------------------------------------------ the formulas, in NumPy

@@ -32,7 +32,7 @@ from .averaging import Share, average, share_of
 from .base import Floats, Patience, Solution
 from .grid import Bands, DuplicateCellError, Grid, build_grid
 from .on_grid import OnGrid
-from .pairs import Positives, bands_of, key_of
+from .pairs import Positives, keys_of
 from .schedule import Groups, HogWild, LeastUpdated, Rotation, Schedule
 
 __all__ = ["SCHEDULES", "BlockSGD", "Cells", "Start"]
@@ -321,7 +321,8 @@ class BlockSGD:
                 np.concatenate([bands.place[part[n]] for part in extra] or [bands.place[:0]])
                 for n, bands in enumerate((row_bands, column_bands))
             ]
-            positives = Positives.of(grid, (places[0], places[1]), backend)
+            in_blocks = self.schedule != "hogwild"
+            positives = Positives.of(grid, (places[0], places[1]), in_blocks, backend)
             if held_out is not None:
                 at = row_bands.place[held_out.row], column_bands.place[held_out.column]
                 validation = positives.pairs(*at, self.seed)
@@ -347,9 +348,7 @@ class BlockSGD:
         n_components = start.row_factors.shape[1]
         width = Width(_width(n_components, self.intercepts))
         step = self._step(n_components)
-        work = _Work(
-            self.loss, step, width, grid, rows, columns, 0, self.seed, positives, in_groups
-        )
+        work = _Work(self.loss, step, width, grid, rows, columns, 0, positives, in_groups=in_groups)
         return work, schedule, validation
 
     def _epoch(self, epoch: int, work: _Work, schedule: Any, backend: Backend) -> float:
@@ -360,6 +359,8 @@ class BlockSGD:
         if slow_only:
             work.step = replace(step, fast_rate=0.0, fast_share=0.0)
         work.epoch = self.first_epoch + epoch
+        if self.pairwise:
+            work.keys = keys_of(self.seed, work.epoch, grid.offsets.size - 1)
         schedule.begin(work.epoch)
         results = self._visited(work, schedule, backend)
         work.step = step
@@ -508,8 +509,8 @@ class _Work(OnGrid):
     rows: _Side
     columns: _Side
     epoch: int = 0
-    seed: int = 0
     positives: Positives | None = None
+    keys: npt.NDArray[np.uint64] | None = None
     in_groups: bool = False
 
     def clock(self, block: int) -> int:
@@ -540,12 +541,13 @@ def _rank_block(job: int, work: _Work) -> float:
     grid, rows, columns, positives = work.grid, work.rows, work.columns, work.positives
     guest, block = divmod(job, grid.offsets.size - 1)
     entries, start, stop = grid.block(block)
-    assert positives is not None
+    assert positives is not None and work.keys is not None
+    bands = positives.bands
     return rank_block(
         work.step, work.width,
         entries, _weighted(entries), start, stop, work.clock(block),
-        key_of(work.seed, work.epoch, block), bands_of(grid, block, guest),
-        positives.indptr, positives.columns, positives.marks,
+        work.keys[block], bands[block % len(bands)], bands[guest], positives.n_columns,
+        positives.indptr, positives.columns, positives.begins, positives.marks,
         rows.factors, columns.factors, rows.state, columns.state,
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,6 @@ class Grid:
     offsets: npt.NDArray[np.int64]
     row_bands: Bands
     column_bands: Bands
-    in_blocks: ClassVar[bool] = True
 
     @property
     def owner(self) -> Any:
@@ -102,13 +101,7 @@ class Grid:
         """Return the same entries in no order at all, in as many runs of equal length."""
         entries = read_only(rng.permutation(self.entries))
         offsets = np.linspace(0, entries.size, self.offsets.size).astype(np.int64)
-        return Shuffled(entries, offsets, self.row_bands, self.column_bands)
-
-
-class Shuffled(Grid):
-    """Entries in no order at all, in runs that are no blocks."""
-
-    in_blocks: ClassVar[bool] = False
+        return replace(self, entries=entries, offsets=offsets)
 
 
 def build_grid(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,17 @@ import numpy.typing as npt
 
 from .._jit import read_only
 from ..backends.base import Backend
-from ..kernels.pairwise import draw_pairs, list_positives, mark_positives, sort_positives
+from ..kernels.negatives import (
+    MARKS,
+    ColumnBand,
+    draw_pairs,
+    list_positives,
+    mark_positives,
+    sort_positives,
+)
 from .grid import Grid
 
-__all__ = ["Positives", "bands_of", "key_of"]
+__all__ = ["Positives", "keys_of"]
 
 Integers = npt.NDArray[np.integer]
 
@@ -24,16 +31,27 @@ NEGATIVES = 5
 
 @dataclass(frozen=True)
 class Positives:
-    """Sorted columns of the entries of every row, by place: never drawn as negatives."""
+    """Sorted columns of the entries of every row, by place: never drawn as negatives.
+
+    ``marks`` say roughly where they are, by band of columns and then by row; those of row i are at
+    begins[i] to begins[i + 1] in every band.
+    """
 
     indptr: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int32]
+    begins: npt.NDArray[np.int64]
     marks: npt.NDArray[np.uint8]
+    bands: list[ColumnBand]
     n_columns: int
 
     @classmethod
-    def of(cls, grid: Grid, more: tuple[Integers, Integers], backend: Backend) -> Positives:
-        """List the entries of a grid and ``more``: places of rows, places of columns."""
+    def of(
+        cls, grid: Grid, more: tuple[Integers, Integers], in_blocks: bool, backend: Backend
+    ) -> Positives:
+        """List the entries of a grid and ``more``: places of rows, places of columns.
+
+        If entries will not stay ``in_blocks``, all columns are one band.
+        """
         n_rows, n_columns = len(grid.row_bands.spot), len(grid.column_bands.spot)
         runs = [_run_of(grid, band) for band in range(len(grid.row_bands))]
         counted = backend.map(_count_rows, runs, (grid, n_rows))
@@ -47,35 +65,40 @@ class Positives:
             first = np.searchsorted(rows, rows)
             columns[position[rows] + np.arange(rows.size) - first] = more[1][order]
             sort_positives(read_only(indptr), np.unique(rows).astype(np.int64), columns)
-        indptr, columns = read_only(indptr), read_only(columns)
-        marks = np.empty(columns.size, np.uint8)  # not zeros, which get no large pages
-        bands = [*itertools.pairwise(grid.row_bands.edges.tolist())]
-        backend.map(_mark_rows, bands, (indptr, columns, n_columns, marks))
-        return cls(indptr, columns, read_only(marks), n_columns)
+        edges = grid.column_bands.edges if in_blocks else np.array([0, n_columns])
+        n_bands = edges.size - 1
+        n_bytes = 1 + counts * MARKS // (8 * n_bands)
+        begins = np.concatenate([[0], np.cumsum(n_bytes)]).astype(np.int64)
+        bands = [
+            ColumnBand.of(first, stop - first, band * begins[-1])
+            for band, (first, stop) in enumerate(itertools.pairwise(edges))
+        ]
+        found = cls(
+            read_only(indptr),
+            read_only(columns),
+            read_only(begins),
+            np.empty(n_bands * int(begins[-1]), np.uint8),  # not zeros, which get no large pages
+            bands,
+            n_columns,
+        )
+        position[:] = indptr[:-1]
+        runs = list(itertools.pairwise(grid.row_bands.edges.tolist()))
+        backend.map(_mark_rows, runs, (found, position))
+        return replace(found, marks=read_only(found.marks))
 
     def pairs(self, rows: Integers, columns: Integers, seed: int) -> npt.NDArray[np.int32]:
         """Compare entries with fixed negatives: (n_pairs, 3) of row, column, negative."""
         pairs = np.empty((rows.size * NEGATIVES, 3), np.int32)
         pairs[:, 0], pairs[:, 1] = np.repeat(rows, NEGATIVES), np.repeat(columns, NEGATIVES)
-        every = np.array([0, self.n_columns, 0, self.n_columns, self.n_columns], np.int64)
-        draw_pairs(key_of(seed, -1, 0), read_only(every), self.indptr, self.columns, pairs)
+        every = ColumnBand.of(0, self.n_columns, 0)
+        draw_pairs(keys_of(seed, -1, 1)[0], every, self.indptr, self.columns, pairs)
         return read_only(pairs[pairs[:, 2] >= 0])
 
 
-def bands_of(grid: Grid, block: int, guest: int) -> npt.NDArray[np.int64]:
-    """Where a block's negatives come from, as ``rank_block`` wants it."""
-    edges = grid.column_bands.edges
-    if not grid.in_blocks:
-        return read_only(np.array([0, edges[-1], 0, edges[-1], edges[-1]], np.int64))
-    home = block % len(grid.column_bands)
-    runs = [(edges[band], edges[band + 1] - edges[band]) for band in (home, guest)]
-    return read_only(np.array([*runs[0], *runs[1], edges[-1]], np.int64))
-
-
-def key_of(seed: int, epoch: int, block: int) -> np.uint64:
-    """Key of the random stream of a block in an epoch."""
-    sequence = np.random.SeedSequence((seed, 21, epoch + 1, block))
-    return np.uint64(sequence.generate_state(1)[0])
+def keys_of(seed: int, epoch: int, n_blocks: int) -> npt.NDArray[np.uint64]:
+    """Keys of the random streams of the blocks in an epoch."""
+    sequence = np.random.SeedSequence((seed, 21, epoch + 1))
+    return sequence.generate_state(n_blocks, np.uint64).astype(np.uint64)
 
 
 def _run_of(grid: Grid, band: int) -> tuple[int, int]:
@@ -88,10 +111,14 @@ def _count_rows(run: tuple[int, int], shared: Any) -> npt.NDArray[np.int64]:
     return np.bincount(grid.entries["row"][slice(*run)], minlength=n_rows)
 
 
-def _mark_rows(run: tuple[int, int], shared: Any) -> None:
-    indptr, columns, n_columns, marks = shared
-    marks[indptr[run[0]] : indptr[run[1]]] = 0
-    mark_positives(indptr, columns, n_columns, *run, marks)
+def _mark_rows(rows: tuple[int, int], shared: Any) -> None:
+    found, position = shared
+    begin, end = found.begins[list(rows)].tolist()
+    for band in found.bands:
+        found.marks[band.marks + begin : band.marks + end] = 0
+        mark_positives(
+            found.indptr, found.columns, position, found.begins, band, *rows, found.marks
+        )
 
 
 def _list_rows(run: tuple[int, int], shared: Any) -> None:
