@@ -101,26 +101,6 @@ def test_recommendations_from_generated_plays_beat_the_charts(tmp_path):
     assert (tmp_path / "lastfm_recommendations.png").stat().st_size > 10_000
 
 
-def test_a_stream_updates_what_is_served(tmp_path):
-    pytest.importorskip("pyspark", reason="pyspark is not installed")
-    pytest.importorskip("pandas")
-    from skglrm._spark.errors import SparkBackendError
-    from skglrm._spark.java import check_java
-
-    try:
-        check_java()
-    except SparkBackendError as error:
-        pytest.skip(str(error))
-    quick = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for a process that lives for seconds
-    said = run(
-        "spark_stream.py", cwd=tmp_path, warnings="default",  # pyspark has some of its own
-        JDK_JAVA_OPTIONS=quick,
-    )  # fmt: skip
-    assert "v000003 knows 120 users" in said
-    (films,) = re.findall(r"user 115 is shown films \[(.*)\]", said)
-    assert all(int(film) % 2 == 1 for film in films.split(","))  # an odd taste
-
-
 def test_every_example_is_run_by_a_test():
     tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     for example in sorted((ROOT / "examples").glob("*.py")):

@@ -118,7 +118,8 @@ def serve(name, count, warm):
 
 def alone(function, *arguments):
     """Call a function in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    # One of a server that has imported everything.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
         return pool.submit(function, *arguments).result()
 
 

@@ -10,10 +10,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Many short jobs in processes that live for minutes: neither the second compiler pays, nor garbage
+# collected side by side, nor Java made of every query; a socket of TCP waits 20 ms in every task.
 QUICK = {
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.python.unix.domain.socket.enabled": "true",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.codegen.wholeStage": "false",
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
     "spark.sql.catalogImplementation": "in-memory",
@@ -63,18 +69,29 @@ def environment(java):
 
 
 @pytest.fixture(scope="session")
-def spark(scratch, java):
+def start(scratch, java):
+    """What starts a session that is quick and silent."""
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+
+    def start(master):
         from pyspark.sql import SparkSession
 
-        builder = SparkSession.builder.master("local[2]").config("spark.local.dir", str(scratch))
-        for name, value in QUICK.items():
+        builder = SparkSession.builder.master(master)
+        for name, value in {**QUICK, "spark.local.dir": str(scratch)}.items():
             builder = builder.config(name, value)
         session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("OFF")
+        session.sparkContext.setLogLevel("OFF")
+        return session
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def spark(start):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        session = start("local[2]")
     yield session
     session.stop()

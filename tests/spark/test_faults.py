@@ -1,9 +1,7 @@
 """What a fit on Spark survives, and what it says when it does not."""
 
-import json
 import os
 import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -55,59 +53,3 @@ def test_a_python_worker_killed_in_a_task_is_an_error_and_the_session_stays_usab
     assert all(now[name] is before[name] for name in now.keys() - {"backend"})
     failing.set_params(backend=SparkBackend(2)).fit(clicks())
     np.testing.assert_array_equal(failing.components_, model.components_)
-
-
-STOPPED = """
-import json, os, sys, warnings
-warnings.simplefilter("ignore")
-import numpy as np
-from pyspark.sql import SparkSession
-from skglrm import Entries, ImplicitALS
-
-os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
-builder = SparkSession.builder.master("local[1]").config("spark.local.dir", sys.argv[1])
-for name, value in json.loads(os.environ["QUICK_SPARK"]).items():
-    builder = builder.config(name, value)
-spark = builder.getOrCreate()
-spark.sparkContext.setLogLevel("OFF")
-rows = [(i % 7, i % 5, 1.0 + i % 3) for i in range(30)]
-frame = spark.createDataFrame(rows, ["user", "item", "plays"])
-entries = Entries.from_spark(frame, row="user", col="item", value="plays")
-local = entries.collect()
-model = ImplicitALS(2, backend="spark", max_iter=2, random_state=0).fit(entries)
-found = {}
-
-
-def tell(name, call):
-    try:
-        call()
-        found[name] = "fine"
-    except Exception as error:
-        found[name] = f"{type(error).__name__}: {error}"
-
-
-before = model.components_.copy()
-spark.stop()
-tell("predict", lambda: model.predict_entries([0, 1], [1, 2]))
-tell("recommend", lambda: model.recommend(local, n=2))
-tell("transform", lambda: model.transform(local.to_csr()))
-tell("similar", lambda: model.similar_items(n=2))
-tell("save", lambda: model.save(os.path.join(sys.argv[1], "model")))
-tell("fit of a frame of the stopped session", lambda: model.fit(entries))
-found["unchanged"] = bool((model.components_ == before).all())
-tell("fit of other data", lambda: model.fit(local))
-print(json.dumps(found))
-"""
-
-
-def test_a_model_outlives_its_session(environment, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED, str(tmp_path)],
-        env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    told = found.pop("fit of a frame of the stopped session")
-    assert told.startswith("SparkBackendError") and "session" in told
-    assert found.pop("unchanged")
-    assert set(found.values()) == {"fine"}, found

@@ -118,6 +118,14 @@ def test_workers_map_the_model(spark):
     assert run.info["bytes_sent"] < 20 * 2**17
 
 
+def test_workers_do_not_look_for_garbage_in_what_they_have_imported(spark):
+    import gc
+
+    ImplicitALS(8, max_iter=1, backend="spark").fit(clicks())
+    frozen = spark.sparkContext.parallelize(range(2), 2).map(lambda _: gc.get_freeze_count())
+    assert max(frozen.collect()) > 10_000
+
+
 def left(spark, scratch):
     """Persisted data, broadcasts and their files."""
     import gc

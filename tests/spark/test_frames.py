@@ -1,7 +1,10 @@
 """Entries that stay on the cluster, what is written there, and streams."""
 
+import re
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,6 +39,12 @@ def plays():
 @pytest.fixture(scope="module")
 def on_spark(spark, plays):
     return spark.createDataFrame(plays).persist()
+
+
+@pytest.fixture(scope="module")
+def entries(on_spark):
+    """The table, read once; to be collected by nobody."""
+    return Entries.from_spark(on_spark, **IDS)
 
 
 @pytest.fixture
@@ -81,9 +90,8 @@ def test_bad_frames_are_refused(spark, on_spark, plays):
 
 
 def test_cells_are_never_collected_and_the_fit_is_that_of_threads(
-    on_spark, plays, monkeypatch, small_blocks
+    entries, plays, monkeypatch, small_blocks
 ):
-    entries = Entries.from_spark(on_spark, **IDS)
     monkeypatch.setattr("skglrm._spark.entries.OnCluster._collected", None)
     model = ImplicitALS(5, solver="cg", max_iter=2, random_state=0)
     local = model.fit(Entries.from_frame(plays, **IDS))
@@ -104,9 +112,9 @@ def never_collected(monkeypatch):
 
 @pytest.mark.parametrize("schedule", ["rotation", "averaging"])
 def test_block_sgd_of_cells_that_stay_there_is_that_of_threads(
-    on_spark, plays, never_collected, schedule
+    entries, plays, never_collected, schedule
 ):
-    entries, local = Entries.from_spark(on_spark, **IDS), Entries.from_frame(plays, **IDS)
+    local = Entries.from_frame(plays, **IDS)
     model = FPSGFactorizer(4, schedule=schedule, n_blocks=3, max_iter=2, random_state=0).fit(local)
     other = clone(model).set_params(backend="spark").fit(entries)
     np.testing.assert_array_equal(model.row_factors_, other.row_factors_)
@@ -126,10 +134,10 @@ def test_block_sgd_of_cells_that_stay_there_is_that_of_threads(
     ids=["quadratic", "huber"],
 )
 def test_models_of_tables_that_stay_there_are_those_of_threads(
-    on_spark, plays, never_collected, monkeypatch, parameters
+    entries, plays, never_collected, monkeypatch, parameters
 ):
     monkeypatch.setattr("skglrm.solvers.half_step.CELLS_PER_BLOCK", 300)
-    entries, local = Entries.from_spark(on_spark, **IDS), Entries.from_frame(plays, **IDS)
+    local = Entries.from_frame(plays, **IDS)
     model = GLRM(2, max_iter=2, tol=0.0, random_state=0, **parameters).fit(local)
     other = clone(model).set_params(backend="spark").fit(entries)
     np.testing.assert_array_equal(model.row_factors_, other.row_factors_)
@@ -149,10 +157,12 @@ def test_cells_given_twice_are_refused_there_too(spark, on_spark):
         model.fit(entries)
 
 
-def test_rows_are_folded_in_where_their_cells_are(on_spark, plays, never_collected, tmp_path):
+def test_rows_are_folded_in_where_their_cells_are(
+    on_spark, entries, plays, never_collected, tmp_path
+):
     from skglrm.spark import transform
 
-    entries, local = Entries.from_spark(on_spark, **IDS), Entries.from_frame(plays, **IDS)
+    local = Entries.from_frame(plays, **IDS)
     for model in (
         ImplicitALS(5, solver="cg", max_iter=2, random_state=0),
         GLRM(2, max_iter=2, tol=0.0, random_state=0),
@@ -189,7 +199,7 @@ def test_a_model_that_knows_no_cells_is_scored_with_those_it_was_fitted_on(on_sp
         score(other, Entries.from_spark(on_spark.filter(is_held_out), **IDS), seen=train)
 
 
-def test_input_that_changes_is_noticed(spark, on_spark, monkeypatch, small_blocks):
+def test_input_that_changes_is_noticed(entries, monkeypatch, small_blocks):
     whole = gather.Gathered.gathered
 
     def changed(self, *arguments):
@@ -199,15 +209,15 @@ def test_input_that_changes_is_noticed(spark, on_spark, monkeypatch, small_block
 
     monkeypatch.setattr(gather.Gathered, "gathered", changed)
     with pytest.raises(SparkBackendError, match="not deterministic"):
-        ImplicitALS(3, max_iter=1, backend="spark").fit(Entries.from_spark(on_spark, **IDS))
+        ImplicitALS(3, max_iter=1, backend="spark").fit(entries)
 
 
-def test_recommendations_are_written_where_the_rows_are(on_spark, plays, tmp_path):
+def test_recommendations_are_written_where_the_rows_are(entries, plays, tmp_path):
     from skglrm.spark import recommend
 
     local = Entries.from_frame(plays, **IDS)
     model = ImplicitALS(5, max_iter=2, random_state=0).fit(local)
-    frame = recommend(model, Entries.from_spark(on_spark, **IDS), path=str(tmp_path / "a"), n=4)
+    frame = recommend(model, entries, path=str(tmp_path / "a"), n=4)
     found = frame.toPandas().set_index("row").loc[local.row_ids]
     best, scores = model.recommend(local, n=4)
     np.testing.assert_array_equal(np.stack(found["items"]), model.col_ids_[best])
@@ -364,20 +374,17 @@ def test_bad_options_are_refused(options):
 
 
 def test_the_example_of_a_stream_serves_users_it_had_never_seen(spark, capsys):
-    import runpy
-    from pathlib import Path
-
     path = Path(__file__).resolve().parents[2] / "examples" / "spark_stream.py"
     served, versions = runpy.run_path(str(path))["main"](spark)
     assert versions.notes()["batches"] == {"ratings": 1}
     assert len(served.row_factors_) == 120
-    assert "v000003 knows 120 users" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "v000003 knows 120 users" in said
+    (films,) = re.findall(r"user 115 is shown films \[(.*)\]", said)
+    assert all(int(film) % 2 == 1 for film in films.split(","))  # an odd taste
 
 
 def test_the_code_of_the_page_runs(spark):
-    import re
-    from pathlib import Path
-
     page = Path(__file__).resolve().parents[2] / "docs" / "spark.md"
     blocks = re.findall(r"^```py\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     assert len(blocks) == 4
