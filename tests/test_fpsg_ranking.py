@@ -69,8 +69,8 @@ def in_python(monkeypatch):
 
 def marked(indptr, columns, bands):
     """Where the marks of rows begin, and the marks, two bytes for every entry in every band."""
-    begins = read_only(np.arange(indptr.size) + 2 * indptr)
-    marks, position = np.zeros(len(bands) * begins[-1], np.uint8), indptr[:-1].copy()
+    begins = read_only(2 * indptr)
+    marks, position = np.zeros(len(bands) * begins[-1] + 1, np.uint8), indptr[:-1].copy()
     for band in bands:
         mark_positives(indptr, columns, position, begins, band, 0, indptr.size - 1, marks)
     return begins, read_only(marks)
@@ -197,23 +197,59 @@ def test_marks_miss_no_positive_and_clear_most_others(cuts):
     rows = [np.sort(rng.choice(n_columns, n, replace=False)) for n in (0, 1, 40, 700, 5000)]
     indptr = read_only(np.cumsum([0, *map(len, rows)]))
     positives = read_only(np.concatenate(rows).astype(np.int32))
-    n_bytes = 2 * positives.size + len(rows)
+    n_bytes = 2 * positives.size
     bands = [
         ColumnBand.of(first, last - first, n * n_bytes)
         for n, (first, last) in enumerate(itertools.pairwise((0, *cuts, n_columns)))
     ]
     begins, marks = marked(indptr, positives, bands)
-    assert marks.size == len(bands) * n_bytes
+    assert marks.size == len(bands) * n_bytes + 1
     for band in bands:
-        for row, begin, end in zip(rows, begins, begins[1:], strict=False):
+        for row, begin, end in zip(rows[1:], begins[1:], begins[2:], strict=False):
             columns = np.arange(band.first, band.first + band.size)
             places = [mark_of(w, band, begin, end) for w in columns]
             assert all(begin <= byte - band.marks < end for byte, _ in places)
             found = np.array([bool(marks[byte] & bit) for byte, bit in places], bool)
             mine = np.isin(columns, row)
             assert found[mine].all()
-            if 0 < len(row) < 1000 and columns.size > 1000:
+            if len(row) < 1000 and columns.size > 1000:
                 assert found[~mine].mean() < 0.07
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_chunk_has_the_negatives_of_its_entries_with_marks_and_without(compiled, monkeypatch):
+    if not compiled:
+        in_python(monkeypatch)
+    rng, shape, key = np.random.default_rng(0), (12, 30), np.uint64(3)
+    full = rng.random(shape) < np.linspace(0.03, 1.0, shape[0])[:, None]
+    row, column = (side.astype(np.int32) for side in np.nonzero(full))
+    entries = np.zeros(row.size, entry_type(np.float32, False))
+    entries["row"], entries["column"] = row, column
+    entries = read_only(entries)
+    indptr = read_only(np.cumsum([0, *full.sum(axis=1)]))
+    positives = read_only(column)
+    bands, bare = (
+        [ColumnBand.of(0, 13, 0), ColumnBand.of(13, 17, begin)] for begin in (2 * row.size, 0)
+    )
+    expected = [
+        negatives.draw_negative(t, key, *bands, 30, positives, indptr[i], indptr[i + 1])
+        for t, i in enumerate(row)
+    ]
+    drawn = [(*pair, t) for t, pair in enumerate(zip(row, column, expected, strict=True))]
+    drawn = np.array(drawn)[np.array(expected) >= 0]
+    assert len(drawn) < len(row) and not full[drawn[:, 0], drawn[:, 2]].any()
+    nothing = read_only(np.zeros(indptr.size, np.int64))
+    for two, begins, marks in (
+        (bands, *marked(indptr, positives, bands)),
+        (bare, nothing, read_only(np.zeros(1, np.uint8))),
+        (bare, nothing, read_only(np.full(1, 255, np.uint8))),
+    ):
+        scratch, queue = np.empty((3, row.size), np.int64), np.empty((512, 4), np.int64)
+        n = negatives.draw_chunk(
+            entries, 0, row.size, key, *two, 30, indptr, positives, begins, marks,
+            scratch, queue, 0,
+        )  # fmt: skip
+        np.testing.assert_array_equal(queue[:n], drawn)
 
 
 def test_every_column_is_a_negative_equally_often_but_positives_never():

@@ -51,7 +51,7 @@ def draw_chunk(
 ):  # fmt: skip
     """Queue the entries start..stop that get a negative, each as row, column, negative, entry.
 
-    ``n`` are queued already, in a ring; returns their new number.  ``drawn`` (3, n_entries) is
+    ``n`` are queued already, in a ring; returns their new number.  ``drawn`` (3, stop - start) is
     scratch.  Negatives are those of ``draw_negative``, but marks clear most first candidates,
     without a branch that a CPU could guess wrong.
     """
@@ -66,7 +66,7 @@ def draw_chunk(
         else:
             byte, bit = mark_of(candidate[e], guest, begin, end)
         suspect[n_suspects] = e
-        n_suspects += (marks[byte] & bit) != 0
+        n_suspects += ((marks[byte] & bit) != 0) | (begin == end)  # no marks: a short list
     for s in range(n_suspects):  # lists are on their way while the first is searched
         i = entries[start + suspect[s]]["row"]
         near[s] = positives[guess(indptr[i], indptr[i + 1], candidate[suspect[s]], n_columns)]
@@ -141,14 +141,15 @@ def mark_positives(indptr, positives, position, begins, band, start, stop, marks
     A column whose bit is not set is none of them (Bloom 1970), which is one load where a search
     takes several, each of which waits for the one before.  Bits are in the order of columns, which
     have random places: so they are spread as if by a hash.  Marks lie by band and then by row, like
-    the visits that ask for them.  ``position`` says how far each row's list has been read; bands
-    come in ascending order.
+    the visits that ask for them; rows too short for a byte in every band have none.  ``position``
+    says how far each row's list has been read; bands come in ascending order.
     """
     for i in range(start, stop):
         c = position[i]
         while c < indptr[i + 1] and positives[c] < band.first + band.size:
-            byte, bit = mark_of(np.int64(positives[c]), band, begins[i], begins[i + 1])
-            marks[byte] |= bit
+            if begins[i] < begins[i + 1]:
+                byte, bit = mark_of(np.int64(positives[c]), band, begins[i], begins[i + 1])
+                marks[byte] |= bit
             c += 1
         position[i] = c
 

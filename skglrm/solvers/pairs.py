@@ -67,7 +67,7 @@ class Positives:
             sort_positives(read_only(indptr), np.unique(rows).astype(np.int64), columns)
         edges = grid.column_bands.edges if in_blocks else np.array([0, n_columns])
         n_bands = edges.size - 1
-        n_bytes = 1 + counts * MARKS // (8 * n_bands)
+        n_bytes = counts * MARKS // (8 * n_bands)
         begins = np.concatenate([[0], np.cumsum(n_bytes)]).astype(np.int64)
         bands = [
             ColumnBand.of(first, stop - first, band * begins[-1])
@@ -77,7 +77,8 @@ class Positives:
             read_only(indptr),
             read_only(columns),
             read_only(begins),
-            np.empty(n_bands * int(begins[-1]), np.uint8),  # not zeros, which get no large pages
+            # Not zeros, which get no large pages; one more, where rows without marks are looked up.
+            np.empty(n_bands * int(begins[-1]) + 1, np.uint8),
             bands,
             n_columns,
         )
