@@ -55,12 +55,12 @@ def run_pieces(published: Published, pieces: Iterable[tuple[int, int, Any]]) -> 
                 yield from run(piece)
         else:
             yield from _side_by_side(run, pieces, n_threads)
-    _keep(len(sys.modules))
+    _freeze(len(sys.modules))
 
 
 @cache
-def _keep(n_modules: int) -> None:
-    """Keep what has been imported out of sight of the garbage collector.
+def _freeze(n_modules: int) -> None:
+    """Keep what has been imported out of sight of the garbage collector; again if more has been.
 
     After every task Spark has a worker look through all it holds for garbage.  The modules of a
     model are some hundred thousand objects, none of which is: 35 ms, in which no next task begins.

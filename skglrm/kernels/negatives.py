@@ -112,7 +112,8 @@ def column_of(counter, attempt, key, home, guest, n_columns):
 def random_bits(counter, attempt, key):
     """Return 64 random bits: Philox2x32 with 7 rounds (Salmon et al. 2011).
 
-    No product exceeds 64 bits, so that NumPy and the compiled code agree without overflow.
+    ``key`` has 32 bits.  No product exceeds 64 bits, so that NumPy and the compiled code agree
+    without overflow.
     """
     left, right = counter & LOW, (counter >> HALF) + (attempt << np.uint64(24))
     for _ in range(ROUNDS):
@@ -127,7 +128,10 @@ def random_bits(counter, attempt, key):
 
 @kernel
 def mark_of(column, band, begin, end):
-    """Return the byte and the bit of a column among the marks of a row, begin..end of its band."""
+    """Return the byte and the bit of a column among the marks of a row, begin..end of its band.
+
+    Of b bits it is number ⌊b · (column - first) / size⌋, or the one before.
+    """
     place = np.uint64(column - band.first) * np.uint64(band.scale)
     bit = place * (np.uint64(end - begin) << np.uint64(3)) >> HALF
     byte = np.uintp(band.marks) + np.uintp(begin) + np.uintp(bit >> np.uint64(3))
@@ -201,7 +205,10 @@ def sort_positives(indptr, rows, positives):
 
 @kernel
 def draw_pairs(key, every, indptr, positives, pairs):
-    """Write a negative of all columns, a band, or -1, to pairs (n, 3) of row and column."""
+    """Write a negative, or -1, to every pair (n, 3) of row and column: pairs[:, 2].
+
+    ``every`` is the band of all columns.
+    """
     for t in range(len(pairs)):
         i = pairs[t, 0]
         pairs[t, 2] = draw_negative(

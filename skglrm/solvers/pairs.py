@@ -97,9 +97,8 @@ class Positives:
 
 
 def keys_of(seed: int, epoch: int, n_blocks: int) -> npt.NDArray[np.uint64]:
-    """Keys of the random streams of the blocks in an epoch."""
-    sequence = np.random.SeedSequence((seed, 21, epoch + 1))
-    return sequence.generate_state(n_blocks, np.uint64).astype(np.uint64)
+    """Keys of the random streams of the blocks in an epoch, 32 bits each."""
+    return np.random.SeedSequence((seed, 21, epoch + 1)).generate_state(n_blocks).astype(np.uint64)
 
 
 def _run_of(grid: Grid, band: int) -> tuple[int, int]:
